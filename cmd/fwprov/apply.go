@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"fwprov/provision"
+)
+
+func applyCommand(w *world) *cli.Command {
+	return &cli.Command{
+		Name:      "apply",
+		Usage:     "make the nodes what the inventory says",
+		ArgsUsage: "FILE...",
+		Description: "On a terminal it shows the plan and asks first; with --yes, or without a terminal, it does not ask.\n" +
+			"Afterwards the pair is verified. Several inventories are several pairs, changed one after the other.",
+		Flags: slices.Concat([]cli.Flag{
+			jsonFlag(),
+			flag("yes", "do not ask"),
+		}, variableFlags(), nodeFlags(), stepFlags()),
+		Action: func(c *cli.Context) error {
+			s, err := begin(c.Context, w, c)
+			if err != nil {
+				return err
+			}
+			defer s.end()
+			ctx, cancel := s.deadline(c.Context)
+			defer cancel()
+			a := &application{session: s, interrupted: c.Context.Done(), yes: c.Bool("yes")}
+			code, err := a.run(ctx)
+			if err != nil {
+				return err
+			}
+			return exitWith(code)
+		},
+	}
+}
+
+// application is one run of apply.
+type application struct {
+	*session
+	interrupted <-chan struct{}
+	yes         bool
+}
+
+func (a *application) run(ctx context.Context) (int, error) {
+	for _, p := range a.pairs {
+		if a.o.json {
+			p.runner.Emit = a.jsonEvents(p)
+		}
+	}
+	plans := a.plan(ctx)
+	changes := 0
+	for _, p := range plans {
+		changes += p.Changes
+	}
+	asking := changes > 0 && !a.yes && a.w.inTerm
+	a.show(plans, asking)
+	if code := a.planFailures(plans); code != exitOK {
+		fmt.Fprintln(a.scr.stderr(), "Nothing was changed.")
+		return gravest(code, a.interruptedCode()), a.summarise(plans, nil)
+	}
+	if asking {
+		if err := a.confirm(ctx, plans); err != nil {
+			return exitError, err
+		}
+	}
+	return a.carryOut(ctx, plans)
+}
+
+// show prints the plan: as a whole where somebody reads it before it is carried
+// out, else only its size and what others have to do.
+func (a *application) show(plans []*provision.Plan, asking bool) {
+	out, st := a.scr.stdout(), a.w.outStyle()
+	if a.o.json {
+		if !asking {
+			return
+		}
+		out, st = a.scr.stderr(), a.scr.style
+	}
+	view := planView{out: out, style: st, brief: a.o.quiet}
+	for i, p := range plans {
+		if asking || a.w.outTerm {
+			view.plan(a.pairs[i].label, p)
+		} else {
+			view.told(p)
+		}
+	}
+	view.total(plans)
+}
+
+// confirm asks whether the plan is wanted. The error is nil if it is.
+func (a *application) confirm(ctx context.Context, plans []*provision.Plan) error {
+	if !a.w.canAsk() {
+		return errors.New("standard input is a terminal, but there is none to ask on: give --yes to apply without a question")
+	}
+	var names []string
+	for i, p := range plans {
+		for _, n := range p.Nodes {
+			if len(n.Changes) > 0 {
+				names = append(names, nodeName(a.pairs[i].label, n.Name))
+			}
+		}
+	}
+	answer, err := a.w.ask(ctx, fmt.Sprintf("\nMake these changes on %s? Only yes is taken as one: ", list(names)), false)
+	if err != nil {
+		return err
+	}
+	if answer != "yes" {
+		return errors.New("not confirmed; nothing was changed")
+	}
+	return nil
+}
+
+// outcome is how one pair's apply ended.
+type outcome struct {
+	summary provision.Summary
+	state   provision.State // "" if it was not verified
+	code    int
+}
+
+// carryOut applies and verifies the pairs one after the other. A failure leaves
+// the pairs that come later alone.
+func (a *application) carryOut(ctx context.Context, plans []*provision.Plan) (int, error) {
+	outcomes := make([]*outcome, len(plans))
+	var codes []int
+	for i, p := range a.pairs {
+		if plans[i].Changes == 0 {
+			continue
+		}
+		if gravest(codes...) != exitOK {
+			fmt.Fprintf(a.scr.stderr(), "%s: left as it is, because a pair before it failed\n", p.label)
+			continue
+		}
+		o, err := a.one(ctx, p, plans[i])
+		if err != nil {
+			return exitError, err
+		}
+		outcomes[i] = &o
+		codes = append(codes, o.code)
+	}
+	return gravest(codes...), a.summarise(plans, outcomes)
+}
+
+func (a *application) one(ctx context.Context, p *pair, plan *provision.Plan) (outcome, error) {
+	sum, err := p.runner.Apply(ctx, plan)
+	o := outcome{summary: sum}
+	if err != nil {
+		printError(a.scr.stderr(), a.scr.style, err)
+		o.code = gravest(exitError, a.interruptedCode())
+		return o, nil
+	}
+	if p.limited() {
+		fmt.Fprintf(a.scr.stderr(), "The pair was not verified, because of --limit: fwprov verify %s does it.\n", p.file)
+		return o, nil
+	}
+	h, err := p.runner.Verify(ctx)
+	if err != nil {
+		printError(a.scr.stderr(), a.scr.style, fmt.Errorf("verify %s: %w", p.Name, reason(ctx, err)))
+		o.code = gravest(exitError, a.interruptedCode())
+		return o, nil
+	}
+	o.state = h.State
+	if h.State != provision.Healthy {
+		o.code = exitUnhealthy
+	}
+	return o, a.showHealth(p, h)
+}
+
+func (a *application) showHealth(p *pair, h provision.Health) error {
+	a.scr.hide(pairName(p.label))
+	if !a.o.json {
+		healthView{out: a.scr.stdout(), style: a.w.outStyle(), brief: true}.health(p.label, h)
+		return nil
+	}
+	for _, c := range h.Checks {
+		e := provision.Event{Time: a.w.now(), Event: provision.Checked, Node: c.Node, Target: c.Name, Message: c.Detail}
+		if !c.OK {
+			e.Error = c.Detail
+		}
+		if err := writeJSON(a.scr.stdout(), eventDocument{p.inventory, e}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// summarise ends the run, for people and as JSON.
+func (a *application) summarise(plans []*provision.Plan, outcomes []*outcome) error {
+	if a.o.json {
+		for i, p := range a.pairs {
+			doc := summaryDocument{Inventory: p.inventory, Event: "summary"}
+			if outcomes == nil {
+				doc.Failed = unplanned(plans[i])
+			} else if o := outcomes[i]; o != nil {
+				doc.Changed, doc.Failed, doc.Seconds, doc.State = o.summary.Changed, o.summary.Failed, tenths(o.summary.Seconds), o.state
+			}
+			if err := writeJSON(a.scr.stdout(), doc); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var sum provision.Summary
+	ran := false
+	for _, o := range outcomes {
+		if o != nil {
+			ran = true
+			sum.Changed += o.summary.Changed
+			sum.Failed += o.summary.Failed
+			sum.Seconds += o.summary.Seconds
+		}
+	}
+	if !ran {
+		return nil
+	}
+	st := a.w.outStyle()
+	text := fmt.Sprintf("%s made in %.1fs.", count(sum.Changed, "change"), sum.Seconds)
+	if sum.Failed > 0 {
+		text = st.red(fmt.Sprintf("%s failed; ", count(sum.Failed, "node"))) + text + " The next apply goes on from there."
+	}
+	fmt.Fprintln(a.scr.stdout(), st.bold(text))
+	return nil
+}
+
+func unplanned(p *provision.Plan) int {
+	n := 0
+	for _, node := range p.Nodes {
+		if node.Err != nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (a *application) interruptedCode() int {
+	select {
+	case <-a.interrupted:
+		return exitInterrupted
+	default:
+		return exitOK
+	}
+}
+
+// jsonEvents prints every event as a line of JSON.
+func (a *application) jsonEvents(p *pair) func(provision.Event) {
+	return func(e provision.Event) {
+		e.Seconds = tenths(e.Seconds)
+		_ = writeJSON(a.scr.stdout(), eventDocument{p.inventory, e})
+	}
+}
+
+// reason is why ctx ended, if that is what err is about.
+func reason(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) {
+		return cause
+	}
+	return err
+}

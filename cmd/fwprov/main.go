@@ -1,0 +1,84 @@
+// Command fwprov turns two stock Linux machines into one redundant,
+// load-balancing firewall from one inventory, over SSH.
+//
+// One file holds one command: it computes. What it found is shown by the files
+// named view_*.go, for people and as JSON. Nothing but main reads the process's
+// own arguments, environment, clock and terminal.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+)
+
+func main() { os.Exit(realMain()) }
+
+func realMain() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal ends the program at once
+	return run(ctx, &world{
+		args:     os.Args,
+		environ:  os.Environ(),
+		stdin:    os.Stdin,
+		stdout:   os.Stdout,
+		stderr:   os.Stderr,
+		inTerm:   term.IsTerminal(int(os.Stdin.Fd())),
+		outTerm:  term.IsTerminal(int(os.Stdout.Fd())),
+		errTerm:  term.IsTerminal(int(os.Stderr.Fd())),
+		size:     terminalSize,
+		password: readPassword,
+		now:      time.Now,
+		id:       strings.ToLower(rand.Text()),
+	})
+}
+
+func terminalSize() (columns, rows int) {
+	columns, rows, err := term.GetSize(int(os.Stderr.Fd()))
+	if err != nil || columns <= 0 || rows <= 0 {
+		return 80, 24
+	}
+	return columns, rows
+}
+
+// readPassword reads a line from the terminal without showing it. Interrupted,
+// it leaves the terminal as it was.
+func readPassword(ctx context.Context) (string, error) {
+	fd := int(os.Stdin.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	return await(ctx, func() (string, error) {
+		b, err := term.ReadPassword(fd)
+		return string(b), err
+	}, func() { _ = term.Restore(fd, before) })
+}
+
+// await returns what read returns, or ends early with ctx: a read from a
+// terminal cannot be interrupted, so it is left behind.
+func await(ctx context.Context, read func() (string, error), undo func()) (string, error) {
+	type answer struct {
+		text string
+		err  error
+	}
+	c := make(chan answer, 1)
+	go func() {
+		text, err := read()
+		c <- answer{text, err}
+	}()
+	select {
+	case a := <-c:
+		return a.text, a.err
+	case <-ctx.Done():
+		undo()
+		return "", ctx.Err()
+	}
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"fwprov/hcl"
+	"fwprov/inventories"
+	"fwprov/provision"
+	"fwprov/provision/remote"
+	"fwprov/steps"
+)
+
+// session is one run of a command that works on pairs.
+type session struct {
+	w     *world
+	o     options
+	scr   *screen
+	pairs []*pair
+}
+
+// pair is one inventory of a session.
+type pair struct {
+	*inventories.Pair
+	file      string
+	label     string             // stands before its nodes' names; "" if it is the only pair
+	inventory string             // stands in its JSON documents; "" if it is the only pair
+	nodes     []inventories.Node // those that --limit leaves
+	runner    *provision.Runner
+}
+
+func (p *pair) limited() bool { return len(p.nodes) < len(p.Nodes) }
+
+// begin reads the inventories of a command and prepares to work on their nodes.
+// Its error has not been shown yet, except an exit. The caller ends the session
+// in any case.
+func begin(ctx context.Context, w *world, c *cli.Context) (*session, error) {
+	o, err := readOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	paths, err := files(c, true)
+	if err != nil {
+		return nil, err
+	}
+	loaded, err := load(ctx, w, o, paths)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{w: w, o: o, pairs: loaded}
+	if s.pairs, err = limit(loaded, o.limit); err != nil {
+		return nil, err
+	}
+	if err := checkSteps(s.pairs, o); err != nil {
+		return nil, err
+	}
+	s.scr = newScreen(w, o.quiet)
+	for _, p := range s.pairs {
+		s.prepare(p)
+	}
+	return s, nil
+}
+
+// end closes all connections and frees the terminal.
+func (s *session) end() {
+	for _, p := range s.pairs {
+		if p.runner != nil {
+			p.runner.Close()
+		}
+	}
+	s.scr.close()
+}
+
+// deadline bounds ctx by --timeout.
+func (s *session) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.o.timeout == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, s.o.timeout, fmt.Errorf("not done within %s (--timeout)", s.o.timeout))
+}
+
+// load reads inventories and shows what is wrong with them, all of them at once.
+func load(ctx context.Context, w *world, o options, paths []string) ([]*pair, error) {
+	var pairs []*pair
+	failed := false
+	for _, path := range paths {
+		p, src, diags := hcl.Load(path, hclOptions(ctx, w, o, path, len(paths) > 1))
+		if len(diags) > 0 {
+			if err := src.Write(w.stderr, diags, w.errStyle().on); err != nil {
+				return nil, err
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if p == nil {
+			failed = true
+			continue
+		}
+		one := &pair{Pair: p, file: path, nodes: p.Nodes}
+		if len(paths) > 1 {
+			one.label, one.inventory = p.Name, path
+		}
+		pairs = append(pairs, one)
+	}
+	if failed {
+		return nil, exit(exitError)
+	}
+	return pairs, nil
+}
+
+func hclOptions(ctx context.Context, w *world, o options, path string, several bool) hcl.Options {
+	opts := hcl.Options{Vars: o.vars, VarFiles: o.varFiles, Env: w.environ}
+	if w.canAsk() {
+		opts.Ask = func(v hcl.Variable) (string, error) {
+			question := v.Name
+			if several {
+				question = path + ": " + question
+			}
+			if v.Description != "" {
+				question += " (" + strings.TrimSuffix(provision.Printable(v.Description), ".") + ")"
+			}
+			return w.ask(ctx, question+": ", v.Sensitive)
+		}
+	}
+	return opts
+}
+
+// limit keeps the nodes that --limit names, and the pairs that have any.
+func limit(pairs []*pair, names []string) ([]*pair, error) {
+	if len(names) == 0 {
+		return pairs, nil
+	}
+	keep := map[*pair][]string{}
+	for _, name := range names {
+		cluster, node, qualified := strings.Cut(name, "/")
+		if !qualified {
+			if node = name; len(pairs) > 1 {
+				return nil, fmt.Errorf("--limit %s: of which pair? With several inventories it is --limit CLUSTER/NODE, as in %s", name, nodeName(pairs[0].Name, pairs[0].Nodes[0].Name))
+			}
+		}
+		found := false
+		for _, p := range pairs {
+			if _, ok := p.Node(node); ok && (!qualified || p.Name == cluster) {
+				keep[p] = append(keep[p], node)
+				found = true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("--limit %s: no such node; there are %s", name, list(allNodes(pairs)))
+		}
+	}
+	var out []*pair
+	for _, p := range pairs {
+		p.nodes = slices.DeleteFunc(slices.Clone(p.Nodes), func(n inventories.Node) bool { return !slices.Contains(keep[p], n.Name) })
+		if len(p.nodes) > 0 {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+func allNodes(pairs []*pair) []string {
+	var names []string
+	for _, p := range pairs {
+		for _, n := range p.Nodes {
+			names = append(names, nodeName(p.label, n.Name))
+		}
+	}
+	return names
+}
+
+// checkSteps refuses --only and --skip of steps that do not exist.
+func checkSteps(pairs []*pair, o options) error {
+	for _, p := range pairs {
+		var names []string
+		for _, s := range steps.For(p.Pair, p.Nodes[0]) {
+			names = append(names, s.Name())
+		}
+		for _, name := range slices.Concat(o.only, o.skip) {
+			if !slices.Contains(names, name) {
+				return fmt.Errorf("there is no step %s; the steps are %s", name, list(names))
+			}
+		}
+	}
+	return nil
+}
+
+// prepare makes the runner of a pair.
+func (s *session) prepare(p *pair) {
+	targets := map[string]remote.Target{}
+	ssh := remote.Options{ConfigFile: s.o.sshConfig, HomeDir: s.w.env("HOME"), AgentSocket: s.w.env("SSH_AUTH_SOCK")}
+	r := &provision.Runner{
+		Roles: func(f map[string]provision.Facts) map[string]provision.Role { return steps.Role(p.Pair, f) },
+		ID:    s.w.id,
+		Now:   s.w.now,
+		Sleep: sleep,
+		Log:   slog.New(slog.DiscardHandler),
+		Wanted: func(step string) bool {
+			return (len(s.o.only) == 0 || slices.Contains(s.o.only, step)) && !slices.Contains(s.o.skip, step)
+		},
+	}
+	if s.o.verbose {
+		r.Log = slog.New(slog.NewTextHandler(s.scr.stderr(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	for _, n := range p.nodes {
+		r.Nodes = append(r.Nodes, provision.Node{Name: n.Name, Steps: steps.For(p.Pair, n)})
+		targets[n.Name] = target(p.SSH, n)
+	}
+	r.Dial = func(ctx context.Context, node string) (provision.Conn, error) {
+		c, err := remote.Dial(ctx, targets[node], ssh)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
+	}
+	r.Emit = newEventView(s.scr, p.label, s.o.quiet, s.o.verbose).event
+	p.runner = r
+}
+
+// target is how a node is reached.
+func target(s inventories.SSH, n inventories.Node) remote.Target {
+	return remote.Target{
+		Node: n.Name, Host: n.SSHHost, User: s.User, Port: s.Port, IdentityFile: s.IdentityFile,
+		KnownHosts: s.KnownHosts, ProxyJump: s.ProxyJump, Sudo: s.Sudo,
+	}
+}
+
+// sleep waits, or ends early with ctx.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
+
+	"fwprov/provision"
+)
+
+// pairsAtOnce is how many pairs are looked at side by side.
+const pairsAtOnce = 8
+
+func planCommand(w *world) *cli.Command {
+	return &cli.Command{
+		Name:      "plan",
+		Usage:     "show what apply would change on each node, and why",
+		ArgsUsage: "FILE...",
+		Flags: slices.Concat([]cli.Flag{
+			jsonFlag(),
+			flag("detailed-exitcode", "exit with 2 if there are changes"),
+		}, variableFlags(), nodeFlags(), stepFlags()),
+		Action: func(c *cli.Context) error {
+			s, err := begin(c.Context, w, c)
+			if err != nil {
+				return err
+			}
+			defer s.end()
+			ctx, cancel := s.deadline(c.Context)
+			defer cancel()
+
+			plans := s.plan(ctx)
+			if err := s.showPlans(plans); err != nil {
+				return err
+			}
+			codes := []int{s.planFailures(plans)}
+			if c.Context.Err() != nil {
+				codes = append(codes, exitInterrupted)
+			}
+			if c.Bool("detailed-exitcode") && slices.ContainsFunc(plans, func(p *provision.Plan) bool { return p.Changes > 0 }) {
+				codes = append(codes, exitChanges)
+			}
+			return exitWith(gravest(codes...))
+		},
+	}
+}
+
+// plan looks at the nodes of all pairs.
+func (s *session) plan(ctx context.Context) []*provision.Plan {
+	plans := make([]*provision.Plan, len(s.pairs))
+	var g errgroup.Group
+	g.SetLimit(pairsAtOnce)
+	for i, p := range s.pairs {
+		g.Go(func() error {
+			plans[i] = p.runner.Plan(ctx)
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return plans
+}
+
+// showPlans prints the plans of all pairs, in the order of the inventories.
+func (s *session) showPlans(plans []*provision.Plan) error {
+	view := planView{out: s.scr.stdout(), style: s.w.outStyle(), brief: s.o.quiet}
+	for i, p := range plans {
+		if s.o.json {
+			if err := writeJSON(s.scr.stdout(), newPlanDocument(s.pairs[i].inventory, p)); err != nil {
+				return err
+			}
+			continue
+		}
+		view.plan(s.pairs[i].label, p)
+	}
+	if !s.o.json {
+		view.total(plans)
+	}
+	return nil
+}
+
+// planFailures tells on standard error why nodes have no plan.
+func (s *session) planFailures(plans []*provision.Plan) int {
+	code := exitOK
+	for i, p := range plans {
+		if p.Err() != nil {
+			planErrors(s.scr.stderr(), s.scr.style, s.pairs[i].label, p)
+			code = exitError
+		}
+	}
+	return code
+}

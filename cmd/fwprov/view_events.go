@@ -1,0 +1,137 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+
+	"fwprov/provision"
+)
+
+// eventView shows the events of one pair's run to people: lines for what has
+// happened, and the screen's live lines for what is happening. The engine calls
+// event one at a time.
+type eventView struct {
+	scr     *screen
+	label   string // stands before the nodes' names, "" for a single pair
+	quiet   bool   // failures only
+	verbose bool   // what commands print, too
+
+	todo, done map[string]int // changes by node
+}
+
+func newEventView(scr *screen, label string, quiet, verbose bool) *eventView {
+	return &eventView{scr: scr, label: label, quiet: quiet, verbose: verbose, todo: map[string]int{}, done: map[string]int{}}
+}
+
+func (v *eventView) event(e provision.Event) {
+	name := nodeName(v.label, e.Node)
+	if e.Node == "" {
+		name = pairName(v.label)
+	}
+	st := v.scr.style
+	switch e.Event {
+	case provision.Connecting:
+		v.now(name, "connecting")
+	case provision.Probing:
+		v.now(name, "looking at it")
+	case provision.Planned:
+		v.todo[e.Node] = e.Count
+		v.scr.hide(name)
+		v.say(name, "planned: "+count(e.Count, "change"))
+	case provision.Staging:
+		v.now(name, "uploading "+count(e.Count, "file"))
+	case provision.Validating:
+		v.now(name, "checking the new files")
+	case provision.StepStarted:
+		v.scr.show(name, v.counter(e.Node)+e.Step)
+	case provision.Output:
+		text := provision.Printable(e.Message)
+		if v.verbose {
+			v.say(name, e.Step+": "+text)
+		} else {
+			v.scr.show(name, v.counter(e.Node)+e.Step+": "+text)
+		}
+	case provision.ChangeDone:
+		v.done[e.Node]++
+		v.say(name, fmt.Sprintf("%s: %s %s", e.Step, st.symbol(e.Action), provision.Printable(e.Target)))
+		v.scr.show(name, v.counter(e.Node)+e.Step)
+	case provision.Confirming:
+		v.now(name, "confirming over a new connection")
+	case provision.Waiting:
+		v.now(name, "waiting "+provision.Printable(e.Message))
+	case provision.NodeDone:
+		v.scr.hide(name)
+		v.say(name, st.green(fmt.Sprintf("done: %s in %.1fs", count(e.Count, "change"), e.Seconds)))
+	case provision.NodeSkipped:
+		v.scr.hide(name)
+		v.tell(name, st.yellow(provision.Printable(e.Message)))
+	case provision.ChangeFailed:
+		// NodeFailed follows and says the same.
+	case provision.NodeFailed:
+		v.scr.hide(name)
+		v.tell(name, st.red("failed"))
+	}
+}
+
+func (v *eventView) counter(node string) string {
+	return fmt.Sprintf("%d/%d ", v.done[node], v.todo[node])
+}
+
+// now says what a node is doing: live if that can be seen, else as a line.
+func (v *eventView) now(name, text string) {
+	if v.scr.live {
+		v.scr.show(name, text)
+		return
+	}
+	v.say(name, text)
+}
+
+func (v *eventView) say(name, text string) {
+	if !v.quiet {
+		v.tell(name, text)
+	}
+}
+
+func (v *eventView) tell(name, text string) {
+	fmt.Fprintf(v.scr.stderr(), "%s: %s\n", name, text)
+}
+
+// eventDocument is a line of apply --json.
+type eventDocument struct {
+	Inventory string `json:"inventory,omitempty"`
+	provision.Event
+}
+
+// summaryDocument is the last line of apply --json.
+type summaryDocument struct {
+	Inventory  string          `json:"inventory,omitempty"`
+	Event      string          `json:"event"`
+	Changed    int             `json:"changed"`
+	Failed     int             `json:"failed"`
+	RolledBack bool            `json:"rolled_back"`
+	Seconds    float64         `json:"seconds"`
+	State      provision.State `json:"state,omitempty"` // only if it was verified
+}
+
+// writeJSON writes one document as one line.
+func writeJSON(w io.Writer, doc any) error {
+	b, err := json.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(b, '\n'))
+	return err
+}
+
+// tenths rounds seconds to what is worth reading.
+func tenths(s float64) float64 { return math.Round(s*10) / 10 }
+
+// pairName is how the pair itself is called among its nodes.
+func pairName(label string) string {
+	if label == "" {
+		return "pair"
+	}
+	return label
+}
