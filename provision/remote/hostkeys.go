@@ -1,0 +1,162 @@
+package remote
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/skeema/knownhosts"
+	"golang.org/x/crypto/ssh"
+	xknownhosts "golang.org/x/crypto/ssh/knownhosts"
+)
+
+// HostKeyUnknownError says that no known_hosts file has the host.
+type HostKeyUnknownError struct {
+	Host        string // as known_hosts writes it: fw01, or [fw01]:2222
+	Algorithm   string // such as ssh-ed25519
+	Fingerprint string // SHA256:...
+	KnownHosts  string // the file it was to be found in
+	Line        string // what would make it known, as a line of that file
+}
+
+func (e *HostKeyUnknownError) Error() string {
+	return fmt.Sprintf("the host key of %s is not known: it shows %s %s, %s has none for it; "+
+		"compare that with `ssh-keygen -lf /etc/ssh/ssh_host_%s_key.pub` on its console, then connect once by hand with ssh",
+		e.Host, e.Algorithm, e.Fingerprint, e.KnownHosts, keyFileType(e.Algorithm))
+}
+
+// HostKeyChangedError says that the host shows another key than known_hosts has.
+type HostKeyChangedError struct {
+	Host        string // as known_hosts writes it
+	Algorithm   string
+	Fingerprint string // of the key that the host shows
+	KnownHosts  string // file that says otherwise
+	Line        int    // in that file
+}
+
+func (e *HostKeyChangedError) Error() string {
+	return fmt.Sprintf("THE HOST KEY OF %s HAS CHANGED: it shows %s %s, %s:%d says otherwise; someone may be listening in. "+
+		"If the machine was set up anew, run `ssh-keygen -R %s -f %s`, compare the fingerprint on its console, and connect once by hand with ssh",
+		e.Host, e.Algorithm, e.Fingerprint, e.KnownHosts, e.Line, Quote(e.Host), Quote(e.KnownHosts))
+}
+
+// keyFileType returns the TYPE of /etc/ssh/ssh_host_TYPE_key.
+func keyFileType(algorithm string) string {
+	switch {
+	case strings.Contains(algorithm, "ecdsa"):
+		return "ecdsa"
+	case strings.Contains(algorithm, "rsa"):
+		return "rsa"
+	}
+	return "ed25519"
+}
+
+// hostKeys checks the keys of one hop.
+type hostKeys struct {
+	db    *knownhosts.HostKeyDB
+	name  string   // what known_hosts is searched for, with a port
+	files []string // the first is named to the user
+}
+
+// newHostKeys reads those known_hosts files that exist.
+func newHostKeys(h hop) (*hostKeys, error) {
+	k := &hostKeys{name: h.keyName(), files: h.knownHosts}
+	var exist []string
+	for _, f := range h.knownHosts {
+		if info, err := os.Stat(f); err == nil && !info.IsDir() {
+			exist = append(exist, f)
+		}
+	}
+	var err error
+	if k.db, err = knownhosts.NewDB(exist...); err != nil {
+		return nil, fmt.Errorf("%w (mend or delete that line)", err)
+	}
+	return k, nil
+}
+
+// algorithms returns the key types to ask the host for: first those that it is
+// known by, so that it does not show another one, then the rest, so that a host
+// that has lost its known key is told from one that speaks no common language.
+func (k *hostKeys) algorithms() []string {
+	sha1 := []string{ssh.KeyAlgoRSA, ssh.CertAlgoRSAv01}
+	known := slices.DeleteFunc(k.db.HostKeyAlgorithms(k.name), func(a string) bool { return slices.Contains(sha1, a) })
+	for _, a := range []string{
+		ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256,
+	} {
+		if !slices.Contains(known, a) {
+			known = append(known, a)
+		}
+	}
+	return known
+}
+
+// check looks a key up.
+func (k *hostKeys) check(key ssh.PublicKey) error {
+	// By name alone: the address it has today proves nothing.
+	err := k.db.HostKeyCallback()(k.name, &net.TCPAddr{IP: net.IPv4zero}, key)
+	var keyErr *xknownhosts.KeyError
+	var revoked *xknownhosts.RevokedError
+	host, fingerprint := knownhosts.Normalize(k.name), ssh.FingerprintSHA256(key)
+	switch {
+	case errors.As(err, &revoked):
+		return fmt.Errorf("the host key %s of %s is revoked by %s:%d: %w", fingerprint, host, revoked.Revoked.Filename, revoked.Revoked.Line, err)
+	case errors.As(err, &keyErr) && len(keyErr.Want) > 0:
+		want := keyErr.Want[0]
+		for _, w := range keyErr.Want {
+			if w.Key.Type() == key.Type() {
+				want = w
+				break
+			}
+		}
+		return &HostKeyChangedError{Host: host, Algorithm: key.Type(), Fingerprint: fingerprint, KnownHosts: want.Filename, Line: want.Line}
+	case errors.As(err, &keyErr):
+		e := &HostKeyUnknownError{Host: host, Algorithm: key.Type(), Fingerprint: fingerprint, Line: knownhosts.Line([]string{k.name}, key)}
+		if len(k.files) > 0 {
+			e.KnownHosts = k.files[0]
+		}
+		return e
+	}
+	return err
+}
+
+// verdict is what was found about the key of one hop. The key is checked again
+// whenever the connection agrees on new session keys.
+type verdict struct {
+	keys *hostKeys
+	ask  func(*HostKeyUnknownError) error // about an unknown host, or nil
+
+	mu       sync.Mutex
+	accepted []byte // key that was found good
+	err      error
+}
+
+// check is an ssh.HostKeyCallback. It is called once at a time; get may be called
+// meanwhile, when the connection has timed out.
+func (v *verdict) check(_ string, _ net.Addr, key ssh.PublicKey) error {
+	if bytes.Equal(v.accepted, key.Marshal()) {
+		return nil
+	}
+	err := v.keys.check(key)
+	var unknown *HostKeyUnknownError
+	if v.ask != nil && errors.As(err, &unknown) {
+		err = v.ask(unknown)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.err = err; err == nil {
+		v.accepted = key.Marshal()
+	}
+	return err
+}
+
+// get reports whether a key was accepted, or why not.
+func (v *verdict) get() (bool, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.accepted != nil, v.err
+}
