@@ -1,0 +1,155 @@
+package lab
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// file is one file of a node's disk, written before its first boot.
+type file struct {
+	path    string
+	mode    os.FileMode
+	uid     int // owner and group
+	content string
+}
+
+// makeNode lays out a node's disk and what its supervisor needs. The image
+// itself lies below the disk and is not copied.
+func (l *Lab) makeNode(ctx context.Context, h Host, keys *keys) error {
+	tree, err := images{l.opts.CacheDir, l.opts.Log}.ensure(ctx, l.state.Image)
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(l.disk(h.Name)); err != nil {
+		return err
+	}
+	upper := filepath.Join(l.disk(h.Name), "upper")
+	for _, f := range l.nodeFiles(h, keys) {
+		if err := writeDisk(upper, tree, f); err != nil {
+			return err
+		}
+	}
+	dir := l.path("machines", h.Name)
+	if err := l.writeEnv(dir, h.Name, tree, nodeGroup(h.Name)); err != nil {
+		return err
+	}
+	if err := l.writeCables(h); err != nil {
+		return err
+	}
+	return writeLines(filepath.Join(dir, "args"), []string{"--boot", "--machine=" + h.Name})
+}
+
+// nodeFiles is what makes a machine this node.
+func (l *Lab) nodeFiles(h Host, keys *keys) []file {
+	files := []file{
+		{"etc/hostname", 0o644, 0, h.Name + "\n"},
+		{"etc/hosts", 0o644, 0, etcHosts(h)},
+		{"etc/machine-id", 0o444, 0, machineID(l.opts.Name, h.Name) + "\n"},
+		{"root/.ssh/authorized_keys", 0o600, 0, keys.authorized},
+		{"home/ops/.ssh/authorized_keys", 0o600, 1000, keys.authorized},
+	}
+	for _, k := range keys.host[h.Name] {
+		files = append(files,
+			file{"etc/ssh/" + k.name, 0o600, 0, k.private},
+			file{"etc/ssh/" + k.name + ".pub", 0o644, 0, k.public})
+	}
+	if l.state.Image == Debian {
+		return append(files, file{"etc/network/interfaces", 0o644, 0, interfaces(h)})
+	}
+	for _, link := range h.Links {
+		if link.VLAN == 0 {
+			path := "etc/NetworkManager/system-connections/" + link.Interface + ".nmconnection"
+			files = append(files, file{path, 0o600, 0, keyfile(h, link)})
+		}
+	}
+	return files
+}
+
+// writeDisk puts a file on top of an image. Folders that the image has keep the
+// mode and the owner they have there; new ones belong to the file's owner.
+func writeDisk(upper, tree string, f file) error {
+	if err := mirrorDirs(upper, tree, filepath.Dir(f.path), f.uid); err != nil {
+		return err
+	}
+	path := filepath.Join(upper, f.path)
+	if err := os.WriteFile(path, []byte(f.content), f.mode); err != nil {
+		return err
+	}
+	return os.Chown(path, f.uid, f.uid)
+}
+
+func mirrorDirs(upper, tree, dir string, uid int) error {
+	if dir != "." {
+		if err := mirrorDirs(upper, tree, filepath.Dir(dir), uid); err != nil {
+			return err
+		}
+	} else if err := os.MkdirAll(upper, 0o755); err != nil {
+		return err
+	}
+	path := filepath.Join(upper, dir)
+	mode, owner := os.FileMode(0o700), uid
+	if info, err := os.Stat(filepath.Join(tree, dir)); err == nil {
+		mode = info.Mode().Perm()
+		owner = ownerOf(info)
+	}
+	if err := os.MkdirAll(path, mode); err != nil {
+		return err
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		return err
+	}
+	return os.Chown(path, owner, owner)
+}
+
+// machineID is the same whenever a lab of that name is built.
+func machineID(lab, host string) string {
+	sum := sha256.Sum256([]byte(lab + "\x00" + host))
+	return hex.EncodeToString(sum[:16])
+}
+
+// writeCables writes what the supervisor runs whenever the node is switched on.
+func (l *Lab) writeCables(h Host) error {
+	links := machineLinks(h, l.state.Trunk)
+	for name, content := range map[string]string{
+		"plug":   plugBatch(l.opts.Name, h, links),
+		"unplug": unplugBatch(h, links),
+		"setup":  setupBatch(h),
+	} {
+		if err := os.WriteFile(l.path("machines", h.Name, name), []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plugNode connects new cables to a node, now if it runs and at every boot.
+func (l *Lab) plugNode(ctx context.Context, h Host, cables []Link) error {
+	if err := l.writeCables(h); err != nil {
+		return err
+	}
+	if !l.running(h.Name) {
+		return nil
+	}
+	return l.ipBatch(ctx, switchHost, plugBatch(l.opts.Name, h, cables))
+}
+
+// startNode switches a node on.
+func (l *Lab) startNode(ctx context.Context, name string) error {
+	dir := l.path("machines", name)
+	return background(ctx, filepath.Join(dir, "log"), "sh", l.path("run", "supervise.sh"), dir)
+}
+
+func nodeGroup(name string) string { return "node." + name }
+
+// consoleTail is the end of what a node printed, for an error message.
+func (l *Lab) consoleTail(name string) string {
+	data, err := os.ReadFile(l.path("machines", name, "log"))
+	if err != nil {
+		return fmt.Sprintf("(%v)", err)
+	}
+	return lastLines(data, 15)
+}
