@@ -5,9 +5,10 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	hcl2 "github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"fwprov/inventories"
 )
 
 // checkBody reports the names that the language does not have, in what is
@@ -37,7 +38,7 @@ func (l *loader) checkBody(t *blockType, body *hclsyntax.Body, in string) {
 
 func (l *loader) unknownAttr(t *blockType, a *hclsyntax.Attribute, in string) {
 	detail := ""
-	switch s := suggest(a.Name, t.attrNames()); {
+	switch s := inventories.Nearest(a.Name, t.attrNames()); {
 	case s != "":
 		detail = fmt.Sprintf("Did you mean %q?", s)
 	case t.block(a.Name) != nil:
@@ -56,7 +57,7 @@ func (l *loader) unknownAttr(t *blockType, a *hclsyntax.Attribute, in string) {
 
 func (l *loader) unknownBlock(t *blockType, name string, at hcl2.Range, in string) {
 	detail := ""
-	switch s := suggest(name, t.blockNames()); {
+	switch s := inventories.Nearest(name, t.blockNames()); {
 	case s != "":
 		detail = fmt.Sprintf("Did you mean %q?", s)
 	case t.attr(name) != nil:
@@ -145,15 +146,4 @@ func attributesOf(body *hclsyntax.Body) []*hclsyntax.Attribute {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].SrcRange.Start.Byte < out[j].SrcRange.Start.Byte })
 	return out
-}
-
-// suggest is the name nearest to the one given, "" if none is near.
-func suggest(given string, names []string) string {
-	best, limit := "", max(2, len(given)/3)
-	for _, n := range names {
-		if d := levenshtein.Distance(given, n, nil); d <= limit && n != given {
-			best, limit = n, d-1
-		}
-	}
-	return best
 }

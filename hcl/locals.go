@@ -7,6 +7,8 @@ import (
 	hcl2 "github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"fwprov/inventories"
 )
 
 // references reports every var.x and local.x that is not declared, wherever it
@@ -53,7 +55,7 @@ func (l *loader) unknownName(at hcl2.Range, what, name string, names []string) {
 	if len(names) > 0 {
 		detail = "Declared are " + strings.Join(names, ", ") + "."
 	}
-	if s := suggest(name, names); s != "" {
+	if s := inventories.Nearest(name, names); s != "" {
 		detail = fmt.Sprintf("Did you mean %q?", s)
 	}
 	l.errorf(at, "Unknown "+what, "There is no %s %q. %s", what, name, detail)

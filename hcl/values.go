@@ -47,7 +47,7 @@ func (b *block) str(name, def string) string {
 		}
 	}
 	hint := ""
-	if o := suggest(s, t.oneOf); o != "" {
+	if o := inventories.Nearest(s, t.oneOf); o != "" {
 		hint = fmt.Sprintf(" Did you mean %q?", o)
 	}
 	b.bad(join(b.path, name), v.at, "Unknown "+name, "%s is %s, not %q.%s", name, quoteList(t.oneOf), s, hint)
@@ -113,6 +113,9 @@ func (b *block) secret(name string) inventories.Secret {
 	v, ok := b.get(name)
 	if !ok {
 		return inventories.Secret{}
+	}
+	if v.val.AsString() == "" {
+		b.bad(join(b.path, name), v.at, "Empty "+name, "Leave %s out, or give it a value.", name)
 	}
 	return inventories.NewSecret(v.val.AsString())
 }

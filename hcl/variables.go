@@ -11,6 +11,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"fwprov/inventories"
 )
 
 // Variable is a variable as a person is asked for it.
@@ -228,7 +230,7 @@ func (l *loader) varFiles(vars []*variable) {
 }
 
 func (l *loader) undeclared(name string, names []string) string {
-	if s := suggest(name, names); s != "" {
+	if s := inventories.Nearest(name, names); s != "" {
 		return fmt.Sprintf("%s declares no variable %q. Did you mean %q?", l.name, name, s)
 	}
 	if len(names) == 0 {

@@ -54,7 +54,9 @@ func Pair(vlans, services int, form inventories.VRRPForm) *inventories.Pair {
 
 func outside(host int) netip.Addr { return netip.AddrFrom4([4]byte{192, 168, 1, byte(host)}) }
 
-func inside(vlan, host int) netip.Addr { return netip.AddrFrom4([4]byte{10, 10, byte(vlan), byte(host)}) }
+func inside(vlan, host int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 10, byte(vlan), byte(host)})
+}
 
 func vrrp(form inventories.VRRPForm) inventories.VRRP {
 	if form == inventories.PerVLAN {

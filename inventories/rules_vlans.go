@@ -1,0 +1,164 @@
+package inventories
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// vlans checks ids, networks and addresses.
+func (f *finder) vlans() {
+	f.trunk()
+	f.hostNumbers()
+	byID := map[int]string{}
+	for i, v := range f.p.VLANs {
+		path := "vlan." + v.Name
+		if f.between(path+".id", "VLAN id out of range", v.ID, 1, 4094, "An 802.1q id") {
+			if first, ok := byID[v.ID]; ok {
+				f.add(path+".id", "VLAN id used twice", "Id %d is VLAN %q already.", v.ID, first).on("vlan." + first + ".id")
+			} else {
+				byID[v.ID] = v.Name
+			}
+		}
+		f.vlanNetwork(path, v)
+		f.overlaps(path, v, f.p.VLANs[:i])
+		f.vlanAddresses(path, v)
+	}
+}
+
+// trunk checks the names of the VLAN interfaces, once for all.
+func (f *finder) trunk() {
+	in := f.p.Inside.Interface
+	if len(in) > maxIface || !safeIface.MatchString(in) {
+		return
+	}
+	for _, v := range f.p.VLANs {
+		name := v.Interface
+		if name != fmt.Sprintf("%s.%d", in, v.ID) && name != "" {
+			f.add("vlan."+v.Name+".interface", "Bad interface name", "%q is not %s.%d.", name, in, v.ID)
+			continue
+		}
+		if len(name) > maxIface {
+			f.add("inside.interface", "Interface name too long",
+				"VLAN %q would be %q, with %d characters; Linux has at most %d. Rename %s on both nodes.",
+				v.Name, name, len(name), maxIface, in).on("vlan." + v.Name + ".id")
+			return
+		}
+		if name == f.p.Outside.Interface || name == f.p.Sync.Interface {
+			f.add("vlan."+v.Name+".id", "Interface used twice", "%q, the interface of VLAN %q, is that of outside or sync already.", name, v.Name)
+		}
+	}
+}
+
+// hostNumbers checks the numbers that every VLAN shares, so that a clash is told
+// once and not for every VLAN. Nodes among each other are compared in twice.
+func (f *finder) hostNumbers() {
+	for _, n := range f.p.Nodes {
+		if n.VLANHost < 1 || n.VLANHost != f.p.Inside.VIPHost {
+			continue
+		}
+		path := "node." + n.Name + ".vlan_host"
+		f.add(path, "Address used twice",
+			"Host %d of every VLAN is its VIP (inside.vip_host): take another number, or give each VLAN `addresses` or a `vip`.",
+			n.VLANHost).on("inside.vip_host")
+	}
+}
+
+func (f *finder) vlanNetwork(path string, v VLAN) {
+	in := f.p.Inside.Network
+	if !v.Network.IsValid() {
+		if v.ID >= 1 && v.ID <= 4094 && in.IsValid() {
+			f.add(path+".network", "VLAN without a network",
+				"Only where inside.network is a /16 and the id is 1 to 255 is it the /24 of that number: write the network of VLAN %q.",
+				v.Name).on("inside.network", path+".id")
+		}
+		return
+	}
+	f.network(path+".network", v.Network, 29)
+	if in.IsValid() && (!in.Overlaps(v.Network) || in.Bits() > v.Network.Bits()) {
+		f.add(path+".network", "VLAN outside of inside.network",
+			"%s is not in %s, which is all that the gateway has a route to.", v.Network, in).on("inside.network").warn()
+	}
+}
+
+// overlaps compares a VLAN's network with all that come before it. Two of one id
+// were reported already.
+func (f *finder) overlaps(path string, v VLAN, before []VLAN) {
+	tell := func(name string, n netip.Prefix, paths ...string) {
+		f.add(path+".network", "Networks overlap", "%s overlaps %s, %s.", v.Network, name, n).on(paths...)
+	}
+	switch {
+	case overlap(v.Network, f.p.Outside.Network):
+		tell("outside.network", f.p.Outside.Network, "outside.network", "inside.network")
+		return
+	case overlap(v.Network, f.p.Sync.Network):
+		tell("sync.network", f.p.Sync.Network, "sync.network", "inside.network")
+		return
+	}
+	for _, w := range before {
+		if overlap(v.Network, w.Network) {
+			if v.ID != w.ID {
+				tell(fmt.Sprintf("VLAN %q", w.Name), w.Network, "vlan."+w.Name+".network")
+			}
+			return
+		}
+	}
+}
+
+func (f *finder) vlanAddresses(path string, v VLAN) {
+	if !v.Network.IsValid() || !v.Network.Addr().Is4() {
+		return
+	}
+	vipOK := v.VIP.IsValid()
+	if vipOK {
+		vipOK = f.host(path+".vip", v.VIP, path+".network", v.Network)
+	} else {
+		f.add(path+".vip", "VLAN without a VIP", "inside.vip_host %d is no host of %s: give VLAN %q a `vip`.",
+			f.p.Inside.VIPHost, v.Network, v.Name).on("inside.vip_host", path+".network")
+	}
+	var names []string
+	for i, n := range f.p.Nodes {
+		names = append(names, n.Name)
+		f.vlanAddress(path, v, n, f.p.Nodes[:i], vipOK)
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.Addresses)) {
+		if slices.Contains(names, name) {
+			continue
+		}
+		hint := ""
+		if s := Nearest(name, names); s != "" {
+			hint = fmt.Sprintf(" Did you mean %q?", s)
+		}
+		f.add(path+".addresses."+name, "Unknown node", "There is no node %q.%s", name, hint).on("node")
+	}
+}
+
+// vlanAddress checks the address of one node in a VLAN.
+func (f *finder) vlanAddress(vlan string, v VLAN, n Node, before []Node, vipOK bool) {
+	path, number := vlan+".addresses."+n.Name, "node."+n.Name+".vlan_host"
+	a, ok := v.Addresses[n.Name]
+	switch {
+	case !ok && n.VLANHost == 0:
+		f.add(path, "Node without an address", "Node %q has no vlan_host, and VLAN %q no address for it: write one of them.", n.Name, v.Name).on(number)
+		return
+	case !ok && n.VLANHost > 0:
+		f.add(path, "Node without an address", "vlan_host %d of node %q is no host of %s: give VLAN %q `addresses`.",
+			n.VLANHost, n.Name, v.Network, v.Name).on(number, vlan+".network")
+		return
+	case !ok || !f.host(path, a, vlan+".network", v.Network):
+		return
+	}
+	byNumber, _ := HostAddr(v.Network, n.VLANHost)
+	if vip, _ := HostAddr(v.Network, f.p.Inside.VIPHost); vipOK && a == v.VIP && (a != byNumber || a != vip) {
+		f.add(path, "Address used twice", "%s is the VIP of VLAN %q: give it another `vip`, or the node another address in `addresses`.", a, v.Name).
+			on(vlan+".vip", number, "inside.vip_host")
+	}
+	for _, m := range before {
+		if b := v.Addresses[m.Name]; b == a {
+			if other, _ := HostAddr(v.Network, m.VLANHost); a != byNumber || b != other {
+				f.add(path, "Address used twice", "%s is node %q already.", a, m.Name).on(vlan+".addresses."+m.Name, number)
+			}
+		}
+	}
+}
