@@ -1,0 +1,154 @@
+package provision
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fwprov/provision/remote"
+)
+
+// machine is a node that is a folder of this machine: scripts are run by the
+// real sh, with the absolute paths they use moved below the folder. It needs no
+// root: owners are not changed, and systemctl is a script that keeps states in
+// files.
+type machine struct {
+	root  string
+	execs int // commands run since it was made
+	dials int
+	cut   bool // refuses connections
+	mu    sync.Mutex
+}
+
+var moved = []string{"/var/lib/fwprov", "/run/fwprov", "/etc/", "/tmp/fwprov."}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	m := &machine{root: t.TempDir()}
+	for _, dir := range []string{"etc", "tmp", "bin", "run", "var/lib"} {
+		if err := os.MkdirAll(filepath.Join(m.root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const systemctl = `#!/bin/sh
+case $1 in
+daemon-reload) echo reload >>ROOT/reloads ;;
+start) echo active >ROOT/unit.$2 ;;
+show)
+	first=yes
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do shift; done
+	shift
+	for u; do
+		[ $first = yes ] || echo
+		first=no
+		s=inactive
+		[ ! -r ROOT/unit.$u ] || s=$(cat ROOT/unit.$u)
+		printf 'LoadState=loaded\nActiveState=%s\nUnitFileState=enabled\nNeedDaemonReload=no\n' $s
+	done ;;
+esac
+`
+	script := strings.ReplaceAll(systemctl, "ROOT", m.root)
+	if err := os.WriteFile(filepath.Join(m.root, "bin/systemctl"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (m *machine) Exec(ctx context.Context, cmd remote.Command) (remote.Result, error) {
+	m.mu.Lock()
+	m.execs++
+	m.mu.Unlock()
+	script := cmd.Script
+	for _, p := range moved {
+		script = strings.ReplaceAll(script, p, m.root+p)
+	}
+	script = strings.ReplaceAll(script, "PATH=/usr/sbin", "PATH="+m.root+"/bin:/usr/sbin")
+	sh := exec.CommandContext(ctx, "sh", "-c", "chown() { :; }\n"+script)
+	var stdout, stderr bytes.Buffer
+	sh.Stdout, sh.Stderr = &stdout, &stderr
+	err := sh.Run()
+	owner := fmt.Sprintf(" %d:%d ", os.Getuid(), os.Getgid())
+	out := strings.ReplaceAll(strings.ReplaceAll(stdout.String(), m.root, ""), owner, " 0:0 ")
+	if cmd.OnLine != nil {
+		for _, line := range strings.Split(out, "\n") {
+			cmd.OnLine(line)
+		}
+	}
+	res := remote.Result{Stdout: []byte(out), Stderr: stderr.Bytes()}
+	if exit, ok := err.(*exec.ExitError); ok {
+		res.Code, err = exit.ExitCode(), nil
+	}
+	return res, err
+}
+
+func (m *machine) Upload(_ context.Context, files []remote.File) error {
+	for _, f := range files {
+		if err := os.WriteFile(m.root+f.Path, f.Content, f.Mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *machine) Close() error { return nil }
+
+func (m *machine) read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(m.root + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (m *machine) write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(m.root+path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runner makes a Runner over machines, one a node, whose steps steps makes.
+// Its events are collected in events.
+func runner(machines map[string]*machine, steps func(node string) []Step, events *[]Event) *Runner {
+	clock := time.Unix(0, 0)
+	r := &Runner{
+		ID: "testrun",
+		Dial: func(_ context.Context, node string) (Conn, error) {
+			m := machines[node]
+			m.dials++
+			if m.cut {
+				return nil, fmt.Errorf("node %s: connection refused", node)
+			}
+			return m, nil
+		},
+		Roles: func(f map[string]Facts) map[string]Role {
+			roles := map[string]Role{}
+			for n := range f {
+				roles[n] = None
+			}
+			return roles
+		},
+		Now:   func() time.Time { return clock },
+		Sleep: func(_ context.Context, d time.Duration) { clock = clock.Add(d) },
+		Log:   slog.New(slog.NewTextHandler(io.Discard, nil)),
+	}
+	if events != nil {
+		r.Emit = func(e Event) { *events = append(*events, e) }
+	}
+	for _, n := range []string{"fw01", "fw02"} {
+		if machines[n] != nil {
+			r.Nodes = append(r.Nodes, Node{Name: n, Steps: steps(n)})
+		}
+	}
+	return r
+}

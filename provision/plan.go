@@ -1,0 +1,115 @@
+package provision
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Plan is what would change on the nodes. It is a value: printed, compared,
+// and applied as it is.
+type Plan struct {
+	Changes int         `json:"changes"`
+	Nodes   []*NodePlan `json:"nodes"`
+}
+
+// NodePlan is what would change on one node.
+type NodePlan struct {
+	Name    string   `json:"name"`
+	Role    Role     `json:"role"`
+	Changes []Change `json:"changes"`
+	Notices []string `json:"notices,omitempty"` // what others have to do
+	Err     error    `json:"-"`                 // why there is no plan
+
+	facts     Facts // as probed
+	predicted Facts // as they will be
+	steps     []Step
+}
+
+// Err joins the errors of all nodes.
+func (p *Plan) Err() error {
+	var errs []error
+	for _, n := range p.Nodes {
+		errs = append(errs, n.Err)
+	}
+	return errors.Join(errs...)
+}
+
+// plan asks the steps in order, each with the facts that the earlier ones will
+// have made true. It is pure but for storing its result.
+func (n *NodePlan) plan(wants func(step string) bool) error {
+	n.Changes, n.Notices = []Change{}, nil
+	f := n.facts
+	var findings Findings
+	for _, s := range n.steps {
+		if !wants(s.Name()) {
+			continue
+		}
+		changes, err := s.Plan(f)
+		var found Findings
+		if errors.As(err, &found) {
+			findings = append(findings, found...)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("plan step %s: %w", s.Name(), err)
+		}
+		for _, c := range changes {
+			f = f.With(c.Makes)
+		}
+		n.Changes = append(n.Changes, changes...)
+		if t, ok := s.(Noticer); ok {
+			n.Notices = append(n.Notices, t.Notices(f)...)
+		}
+	}
+	n.predicted = f
+	if len(findings) > 0 {
+		n.Changes = []Change{}
+		return findings
+	}
+	return nil
+}
+
+// batch is the changes of one step that are carried out by one command.
+type batch struct {
+	step    Step
+	changes []Change
+}
+
+// batches orders the changes: step by step, and at the end the late ones in the
+// reverse order.
+func (n *NodePlan) batches() []batch {
+	var out, late []batch
+	for _, s := range n.steps {
+		var now, then []Change
+		for _, c := range n.Changes {
+			switch {
+			case c.Step != s.Name():
+			case c.Late:
+				then = append([]Change{c}, then...)
+			default:
+				now = append(now, c)
+			}
+		}
+		if len(now) > 0 {
+			out = append(out, batch{s, now})
+		}
+		if len(then) > 0 {
+			late = append([]batch{{s, then}}, late...)
+		}
+	}
+	return append(out, late...)
+}
+
+// expected returns the facts that the node's changes promise, as the last
+// change that speaks of each leaves it.
+func (n *NodePlan) expected() Facts {
+	out := Facts{}
+	for _, b := range n.batches() {
+		for _, c := range b.changes {
+			for k, v := range c.Makes {
+				out[k] = v
+			}
+		}
+	}
+	return out
+}

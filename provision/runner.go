@@ -1,0 +1,245 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"fwprov/provision/remote"
+)
+
+// Conn is a connection to a node. *remote.Client is the one of every day.
+// Exec and Upload may be called concurrently.
+type Conn interface {
+	Exec(context.Context, remote.Command) (remote.Result, error)
+	Upload(context.Context, []remote.File) error
+	Close() error
+}
+
+// Node is a machine and what has to be true on it.
+type Node struct {
+	Name  string
+	Steps []Step
+}
+
+// Runner plans, applies and verifies. The fields are set once, before the first
+// call; its methods may not be called concurrently. Close ends what it opened.
+type Runner struct {
+	Nodes []Node
+	// Dial opens a new connection to a node; it owns the time-out of doing so.
+	Dial func(ctx context.Context, node string) (Conn, error)
+	// Roles tells what each node is, from the facts of those that answered.
+	Roles func(map[string]Facts) map[string]Role
+	// ID is random, letters and digits: it names this run's staging folders and
+	// marks its output.
+	ID string
+	// Emit is told what happens, one event at a time.
+	Emit func(Event)
+	Now  func() time.Time
+	// Wanted says whether changes of a step are wanted (--only, --skip); nil: all.
+	Wanted func(step string) bool
+	// Sleep waits between two looks of Verify; it returns early if ctx ends.
+	Sleep func(ctx context.Context, d time.Duration)
+	Log   *slog.Logger
+
+	mu    sync.Mutex // serialises Emit
+	conns map[string]Conn
+}
+
+// Time-outs of what runs on a node.
+const (
+	probeTimeout = 2 * time.Minute // a package manager may have to read its lists
+	stepTimeout  = 2 * time.Minute
+	fileTimeout  = 2 * time.Minute
+)
+
+func (r *Runner) emit(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e.Time = r.Now()
+	if r.Emit != nil {
+		r.Emit(e)
+	}
+	r.Log.Debug(string(e.Event), "node", e.Node, "step", e.Step, "target", e.Target, "message", e.Message, "error", e.Error)
+}
+
+// conn returns the node's open connection, or opens one.
+func (r *Runner) conn(ctx context.Context, node string) (Conn, error) {
+	r.mu.Lock()
+	c := r.conns[node]
+	r.mu.Unlock()
+	if c != nil {
+		return c, nil
+	}
+	r.emit(Event{Event: Connecting, Node: node})
+	c, err := r.Dial(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.conns == nil {
+		r.conns = map[string]Conn{}
+	}
+	r.conns[node] = c
+	return c, nil
+}
+
+// drop closes the node's connection, so that the next use opens a new one.
+func (r *Runner) drop(node string) {
+	r.mu.Lock()
+	c := r.conns[node]
+	delete(r.conns, node)
+	r.mu.Unlock()
+	if c != nil {
+		_ = c.Close()
+	}
+}
+
+// Close closes all connections.
+func (r *Runner) Close() {
+	for _, n := range r.Nodes {
+		r.drop(n.Name)
+	}
+}
+
+// exec runs a script on a node and fails if the script does. what completes
+// "could not ..." in the error.
+func (r *Runner) exec(ctx context.Context, node, what string, timeout time.Duration, cmd remote.Command) (remote.Result, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
+	defer cancel()
+	c, err := r.conn(ctx, node)
+	if err != nil {
+		return remote.Result{}, err
+	}
+	res, err := c.Exec(ctx, cmd)
+	if err != nil {
+		r.drop(node)
+		return res, fmt.Errorf("node %s: %s: %w", node, what, err)
+	}
+	if res.Code != 0 {
+		return res, fmt.Errorf("node %s: %s: exit status %d%s", node, what, res.Code, firstLines(res.Stderr))
+	}
+	return res, nil
+}
+
+// probe runs the probes of a node's steps as one command.
+func (r *Runner) probe(ctx context.Context, n Node, probes []namedProbe) (Facts, error) {
+	j := join(r.ID, probes)
+	r.emit(Event{Event: Probing, Node: n.Name})
+	res, err := r.exec(ctx, n.Name, "probe", probeTimeout, remote.Command{Script: j.script})
+	if err != nil {
+		return nil, err
+	}
+	f, err := j.parse(string(res.Stdout))
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", n.Name, err)
+	}
+	return f, nil
+}
+
+func probes(n Node) []namedProbe {
+	var out []namedProbe
+	for _, s := range n.Steps {
+		out = append(out, namedProbe{s.Name(), s.Probe()})
+	}
+	return out
+}
+
+// each runs do for the nodes side by side and joins their errors in the order
+// of the nodes.
+func each(nodes []Node, do func(int, Node) error) error {
+	errs := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	for i, n := range nodes {
+		wg.Go(func() { errs[i] = do(i, n) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (r *Runner) wants(step string) bool { return r.Wanted == nil || r.Wanted(step) }
+
+// Plan probes all nodes side by side and returns what would change. A node that
+// cannot be reached or planned has its error in its NodePlan, and the plan's
+// Err is not nil.
+func (r *Runner) Plan(ctx context.Context) *Plan {
+	p := &Plan{Nodes: make([]*NodePlan, len(r.Nodes))}
+	facts := make([]Facts, len(r.Nodes))
+	errs := make([]error, len(r.Nodes))
+	_ = each(r.Nodes, func(i int, n Node) error {
+		facts[i], errs[i] = r.probe(ctx, n, probes(n))
+		return nil
+	})
+	byName := map[string]Facts{}
+	for i, n := range r.Nodes {
+		if errs[i] == nil {
+			byName[n.Name] = facts[i]
+		}
+	}
+	roles := r.Roles(byName)
+	_ = each(r.Nodes, func(i int, n Node) error {
+		np := &NodePlan{Name: n.Name, Role: roles[n.Name], Err: errs[i], facts: facts[i], steps: n.Steps}
+		p.Nodes[i] = np
+		if np.Err == nil {
+			np.Err = r.planNode(ctx, np)
+		}
+		if np.Err == nil {
+			r.emit(Event{Event: Planned, Node: n.Name, Role: np.Role, Count: len(np.Changes)})
+		} else {
+			r.emit(Event{Event: NodeFailed, Node: n.Name, Error: np.Err.Error()})
+		}
+		return nil
+	})
+	for _, n := range p.Nodes {
+		p.Changes += len(n.Changes)
+	}
+	return p
+}
+
+// planNode plans a node, twice if the first time shows that files differ whose
+// present content is wanted for the diff.
+func (r *Runner) planNode(ctx context.Context, np *NodePlan) error {
+	if err := np.plan(r.wants); err != nil {
+		return fmt.Errorf("node %s: %w", np.Name, err)
+	}
+	paths := wanted(np.facts, np.Changes)
+	if len(paths) == 0 {
+		return nil
+	}
+	res, err := r.exec(ctx, np.Name, "read the files that differ", fileTimeout, remote.Command{Script: contents(r.ID, paths)})
+	if err != nil {
+		return err
+	}
+	with := np.facts.With()
+	if err := parseContents(r.ID, string(res.Stdout), with); err != nil {
+		return fmt.Errorf("node %s: read the files that differ: %w", np.Name, err)
+	}
+	np.facts = with
+	if err := np.plan(r.wants); err != nil {
+		return fmt.Errorf("node %s: %w", np.Name, err)
+	}
+	return nil
+}
+
+// order says in which waves nodes are changed: side by side if none is active,
+// else those that are not first, one after the other.
+func order(nodes []*NodePlan) [][]*NodePlan {
+	active := func(n *NodePlan) bool { return n.Role == Active }
+	if !slices.ContainsFunc(nodes, active) {
+		return [][]*NodePlan{nodes}
+	}
+	var standby, act [][]*NodePlan
+	for _, n := range nodes {
+		if active(n) {
+			act = append(act, []*NodePlan{n})
+		} else {
+			standby = append(standby, []*NodePlan{n})
+		}
+	}
+	return append(standby, act...)
+}

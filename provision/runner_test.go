@@ -1,0 +1,296 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// web is a step that wants files and a running unit.
+type web struct {
+	name  string
+	files []File
+	unit  string
+	late  string // a path whose removal is late
+	check string // what Validate runs
+}
+
+func (w web) Name() string { return w.name }
+
+func (w web) Probe() Probe {
+	p := Probe{Files: []string{"/etc/*.conf", "/etc/systemd/system/*"}, Script: "echo hello " + w.name, Parse: func(out string, f Facts) error {
+		f[Key("said", w.name)] = strings.TrimSpace(out)
+		return nil
+	}}
+	if w.unit != "" {
+		p.Units = []string{w.unit}
+	}
+	return p
+}
+
+func (w web) Plan(f Facts) ([]Change, error) {
+	if f.Get("said", w.name) != "hello "+w.name {
+		return nil, Findings{{Summary: "did not say hello", Hint: "teach it"}}
+	}
+	out := PlanFiles(f, w.name, w.files...)
+	if w.late != "" && f.Get("file", w.late) != "" {
+		c := PlanRemove(f, w.name, w.late)
+		c.Late = true
+		out = append(out, c)
+	}
+	if key := Key("unit", w.unit, "ActiveState"); w.unit != "" && f[key] != "active" {
+		out = append(out, Change{Step: w.name, Target: w.unit, Action: Run, Script: "systemctl start " + w.unit, From: f.Select(key), Makes: Facts{key: "active"}})
+	}
+	return out, nil
+}
+
+func (w web) Validate(staged func(string) string) string {
+	if w.check == "" {
+		return ""
+	}
+	return strings.ReplaceAll(w.check, "FILE", staged(w.files[0].Path))
+}
+
+func describe(p *Plan) []string {
+	var out []string
+	for _, n := range p.Nodes {
+		for _, c := range n.Changes {
+			out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", n.Name, c.Step, c.Action, c.Target, c.Why)))
+		}
+	}
+	return out
+}
+
+func TestApplyThenNothing(t *testing.T) {
+	m := newMachine(t)
+	steps := func(string) []Step {
+		return []Step{web{name: "web", unit: "web.service", check: "grep -q port FILE",
+			files: []File{{Path: "/etc/web.conf", Content: []byte("port 80\n")}, {Path: "/etc/systemd/system/web.service", Content: []byte("[Unit]\n")}}}}
+	}
+	r := runner(map[string]*machine{"fw01": m}, steps, nil)
+	p := r.Plan(context.Background())
+	if err := p.Err(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"fw01 web create /etc/web.conf", "fw01 web create /etc/systemd/system/web.service", "fw01 web run web.service"}
+	if d := cmp.Diff(want, describe(p)); d != "" {
+		t.Fatal(d)
+	}
+	if m.execs != 1 {
+		t.Errorf("planning took %d commands, want 1", m.execs)
+	}
+	sum, err := r.Apply(context.Background(), p)
+	if err != nil || sum.Changed != 3 {
+		t.Fatalf("changed %d, err %v", sum.Changed, err)
+	}
+	if got := m.read(t, "/etc/web.conf"); got != "port 80\n" {
+		t.Errorf("file is %q", got)
+	}
+	if got := m.read(t, "/reloads"); got != "reload\n" {
+		t.Errorf("daemon-reload before the unit was started: %q", got)
+	}
+	if m.dials != 2 {
+		t.Errorf("%d connections, want one for the apply and a new one after it", m.dials)
+	}
+	m.execs, m.dials = 0, 0
+	r = runner(map[string]*machine{"fw01": m}, steps, nil)
+	if p = r.Plan(context.Background()); p.Changes != 0 || p.Err() != nil {
+		t.Fatalf("a rerun plans %v, %v", describe(p), p.Err())
+	}
+	if _, err := r.Apply(context.Background(), p); err != nil || m.execs != 1 || m.dials != 1 {
+		t.Errorf("a rerun took %d commands, %d connections: %v", m.execs, m.dials, err)
+	}
+}
+
+func TestDrift(t *testing.T) {
+	m := newMachine(t)
+	content := "a\nb\n"
+	steps := func(string) []Step {
+		var files []File
+		if content != "" {
+			files = []File{{Path: "/etc/a.conf", Content: []byte(content), Mode: 0o600, Shown: []byte(strings.ReplaceAll(content, "b", "masked")),
+				Mask: func(b []byte) []byte { return []byte(strings.ReplaceAll(string(b), "b", "masked")) }}}
+		}
+		return []Step{web{name: "web", files: files}}
+	}
+	apply := func(want ...string) *Plan {
+		t.Helper()
+		r := runner(map[string]*machine{"fw01": m}, steps, nil)
+		p := r.Plan(context.Background())
+		if d := cmp.Diff(want, describe(p)); d != "" {
+			t.Fatal(d)
+		}
+		if _, err := r.Apply(context.Background(), p); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	apply("fw01 web create /etc/a.conf")
+	m.write(t, "/etc/a.conf", "b\nc\n")
+	p := apply("fw01 web update /etc/a.conf was changed by hand")
+	want := "--- /etc/a.conf\n+++ /etc/a.conf\n@@ -1,2 +1,2 @@\n+a\n masked\n-c\n"
+	if d := cmp.Diff(want, p.Nodes[0].Changes[0].Diff); d != "" {
+		t.Error(d)
+	}
+	content = "a\nb2\n"
+	apply("fw01 web update /etc/a.conf")
+	content = ""
+	apply("fw01 web delete /etc/a.conf left the inventory")
+	apply()
+}
+
+func TestFailedChangeIsNamed(t *testing.T) {
+	m, other := newMachine(t), newMachine(t)
+	bad := func(node string) []Step {
+		if node == "fw02" {
+			return []Step{web{name: "web", files: []File{{Path: "/etc/a.conf", Content: []byte("a\n")}}}}
+		}
+		return []Step{brokenStep{}}
+	}
+	var events []Event
+	r := runner(map[string]*machine{"fw01": m, "fw02": other}, bad, &events)
+	r.Roles = func(map[string]Facts) map[string]Role { return map[string]Role{"fw01": Standby, "fw02": Active} }
+	p := r.Plan(context.Background())
+	sum, err := r.Apply(context.Background(), p)
+	if err == nil || !strings.Contains(err.Error(), "node fw01: step broken: run it: exit status 3: oh \ufffd[31mno") {
+		t.Errorf("error is %v", err)
+	}
+	if sum.Changed != 0 || sum.Failed != 1 || other.execs != 1 {
+		t.Errorf("%+v, the active node ran %d commands: it must be left alone", sum, other.execs)
+	}
+	if !slices.ContainsFunc(events, func(e Event) bool { return e.Event == NodeSkipped && e.Node == "fw02" }) {
+		t.Error("nothing said that fw02 was left alone")
+	}
+}
+
+type brokenStep struct{}
+
+func (brokenStep) Name() string { return "broken" }
+func (brokenStep) Probe() Probe { return Probe{} }
+func (brokenStep) Plan(Facts) ([]Change, error) {
+	return []Change{{Step: "broken", Target: "it", Action: Run, Script: "echo oh \x1b[31mno >&2\nexit 3"}}, nil
+}
+
+func TestStandbyFirst(t *testing.T) {
+	m1, m2 := newMachine(t), newMachine(t)
+	steps := func(string) []Step {
+		return []Step{web{name: "web", files: []File{{Path: "/etc/a.conf", Content: []byte("a\n")}}}}
+	}
+	var events []Event
+	r := runner(map[string]*machine{"fw01": m1, "fw02": m2}, steps, &events)
+	r.Roles = func(map[string]Facts) map[string]Role { return map[string]Role{"fw01": Active, "fw02": Standby} }
+	if _, err := r.Apply(context.Background(), r.Plan(context.Background())); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range events {
+		if e.Event == ChangeDone || e.Event == NodeDone {
+			got = append(got, string(e.Event)+" "+e.Node)
+		}
+	}
+	if d := cmp.Diff([]string{"change fw02", "node fw02", "change fw01", "node fw01"}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestValidationStopsBeforeAnythingIsPut(t *testing.T) {
+	m := newMachine(t)
+	steps := func(string) []Step {
+		return []Step{web{name: "web", check: "echo line 1 is wrong: $(cat FILE)\nfalse", files: []File{{Path: "/etc/a.conf", Content: []byte("a\n")}}}}
+	}
+	r := runner(map[string]*machine{"fw01": m}, steps, nil)
+	_, err := r.Apply(context.Background(), r.Plan(context.Background()))
+	if err == nil || !strings.Contains(err.Error(), "line 1 is wrong: a") || !strings.Contains(err.Error(), "step web") {
+		t.Errorf("error is %v", err)
+	}
+	r = runner(map[string]*machine{"fw01": m}, steps, nil)
+	if p := r.Plan(context.Background()); p.Changes != 1 {
+		t.Errorf("after a failed validation %v is planned", describe(p))
+	}
+}
+
+func TestLateChangesComeLastInReverse(t *testing.T) {
+	n := &NodePlan{steps: []Step{web{name: "a"}, web{name: "b"}}, Changes: []Change{
+		{Step: "a", Target: "1"}, {Step: "a", Target: "late 1", Late: true}, {Step: "a", Target: "late 2", Late: true},
+		{Step: "b", Target: "2"}, {Step: "b", Target: "late 3", Late: true}}}
+	var got []string
+	for _, b := range n.batches() {
+		for _, c := range b.changes {
+			got = append(got, c.Target)
+		}
+	}
+	if d := cmp.Diff([]string{"1", "2", "late 3", "late 2", "late 1"}, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestUnreachableNodeDoesNotHideTheOther(t *testing.T) {
+	m1, m2 := newMachine(t), newMachine(t)
+	m2.cut = true
+	steps := func(string) []Step {
+		return []Step{web{name: "web", files: []File{{Path: "/etc/a.conf", Content: []byte("a\n")}}}}
+	}
+	p := runner(map[string]*machine{"fw01": m1, "fw02": m2}, steps, nil).Plan(context.Background())
+	if p.Err() == nil || !strings.Contains(p.Err().Error(), "fw02: connection refused") {
+		t.Errorf("error is %v", p.Err())
+	}
+	if d := cmp.Diff([]string{"fw01 web create /etc/a.conf"}, describe(p)); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestBrokenPromiseIsReported(t *testing.T) {
+	m := newMachine(t)
+	r := runner(map[string]*machine{"fw01": m}, func(string) []Step { return []Step{liar{}} }, nil)
+	_, err := r.Apply(context.Background(), r.Plan(context.Background()))
+	if err == nil || !strings.Contains(err.Error(), `said liar is absent, should be "yes"`) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+type liar struct{}
+
+func (liar) Name() string { return "liar" }
+func (liar) Probe() Probe { return Probe{} }
+func (liar) Plan(Facts) ([]Change, error) {
+	return []Change{{Step: "liar", Target: "it", Action: Run, Script: "true", Makes: Facts{"said liar": "yes"}}}, nil
+}
+
+// watcher is a Verifier that is content at its third look.
+type watcher struct {
+	web
+	looks *int
+}
+
+func (w watcher) VerifyProbe() Probe {
+	return Probe{Script: "echo x", Parse: func(string, Facts) error { return nil }}
+}
+func (w watcher) Settle() time.Duration { return 5 * time.Second }
+func (w watcher) Verify(map[string]Facts) []Check {
+	*w.looks++
+	return []Check{{Name: "looks", OK: *w.looks >= 3, Detail: fmt.Sprint(*w.looks), Down: true}}
+}
+
+func TestVerifyWaitsUntilAllIsWell(t *testing.T) {
+	looks := 0
+	r := runner(map[string]*machine{"fw01": newMachine(t)}, func(string) []Step { return []Step{watcher{web{name: "w"}, &looks}} }, nil)
+	h, err := r.Verify(context.Background())
+	if err != nil || h.State != Healthy || looks != 3 {
+		t.Errorf("%v, %v after %d looks", h, err, looks)
+	}
+	looks = -1000
+	if h, _ = r.Verify(context.Background()); h.State != Down {
+		t.Errorf("state is %s after the deadline", h.State)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err = r.Verify(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v", err)
+	}
+}

@@ -1,0 +1,134 @@
+package provision
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// stepScript is the one command that carries out the changes of a step. staged
+// tells where the file of a change lies on the node. manifest is the new
+// manifest, or nil if it does not change. Before and after every change a line
+// is printed that followScript reads.
+func stepScript(mark string, changes []Change, staged map[string]string, manifest *string) string {
+	var b strings.Builder
+	b.WriteString(scriptHead + "umask 022\n")
+	owed := false // a daemon-reload
+	for i, c := range changes {
+		var body strings.Builder
+		if c.Write != nil {
+			putFile(&body, *c.Write, staged[c.Write.Path], mark)
+		}
+		if c.Remove != "" {
+			body.WriteString("rm -f -- " + Quote(c.Remove) + "\n")
+		}
+		if owed && c.Script != "" {
+			b.WriteString("systemctl daemon-reload\n")
+			owed = false
+		}
+		owed = owed || ofSystemd(c)
+		if owed && c.Script != "" {
+			body.WriteString("systemctl daemon-reload\n")
+			owed = false
+		}
+		body.WriteString(c.Script)
+		fmt.Fprintf(&b, "(\nset -eu\n%s\n) </dev/null 2>&1\nrc=$?\nprintf '\\n@%s %d %%s\\n' $rc\n[ $rc -eq 0 ] || exit 1\n",
+			strings.TrimRight(body.String(), "\n"), mark, i)
+	}
+	if owed {
+		b.WriteString("systemctl daemon-reload\n")
+	}
+	if manifest != nil {
+		b.WriteString("(\nset -eu\numask 077\nmkdir -p " + StateDir + "\ncat >" + Manifest + ".new <<'" + mark + "'\n" + *manifest +
+			mark + "\nmv -f " + Manifest + ".new " + Manifest + "\n) || exit 1\n")
+	}
+	return b.String()
+}
+
+// ofSystemd reports whether a change writes or removes a unit or a drop-in.
+func ofSystemd(c Change) bool {
+	p := c.Remove
+	if c.Write != nil {
+		p = c.Write.Path
+	}
+	return strings.HasPrefix(p, "/etc/systemd/system/")
+}
+
+// putFile copies a staged file next to its place, readable by nobody before it
+// has its mode, and renames it: a reader sees the old file or the new one.
+func putFile(b *strings.Builder, f File, staged, mark string) {
+	dir, base := path.Split(f.Path)
+	tmp := Quote(dir + "." + base + "." + mark)
+	fmt.Fprintf(b, "[ -d %[1]s ] || mkdir -p -m 0755 %[1]s\n", Quote(path.Clean(dir)))
+	fmt.Fprintf(b, "( umask 077; cp -- %s %s )\n", Quote(staged), tmp)
+	fmt.Fprintf(b, "chown 0:0 %[1]s\nchmod %04[2]o %[1]s\n", tmp, f.Perm())
+	fmt.Fprintf(b, "mv -f -- %s %s\n", tmp, Quote(f.Path))
+	fmt.Fprintf(b, "! command -v restorecon >/dev/null || restorecon -- %s\n", Quote(f.Path))
+}
+
+// follower reads the lines a step's command prints as they come.
+type follower struct {
+	mark   string
+	done   func(i int)       // change i is done
+	output func(line string) // a line that a change printed
+	tail   []string          // the last lines of the change in hand
+	failed int               // the change that failed, -1
+	code   int               // its exit status
+}
+
+// tailLines is how much of a failed command's output an error shows.
+const tailLines = 12
+
+func (f *follower) line(s string) {
+	if rest, ok := strings.CutPrefix(s, "@"+f.mark+" "); ok {
+		i, code, _ := strings.Cut(rest, " ")
+		n, err1 := strconv.Atoi(i)
+		rc, err2 := strconv.Atoi(code)
+		if err1 != nil || err2 != nil {
+			return
+		}
+		if rc != 0 {
+			f.failed, f.code = n, rc
+			return
+		}
+		f.tail = nil
+		f.done(n)
+		return
+	}
+	if s = strings.TrimRight(s, "\r"); s == "" {
+		return
+	}
+	s = Printable(s)
+	f.output(s)
+	f.tail = append(f.tail, s)
+	if len(f.tail) > tailLines {
+		f.tail = f.tail[1:]
+	}
+}
+
+// Printable makes control characters of a node's output harmless to a terminal.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t' || r == '\n':
+			return r
+		case r < 0x20, r >= 0x7f && r < 0xa0, r == '\u2028', r == '\u2029', r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069':
+			return '\ufffd'
+		}
+		return r
+	}, s)
+}
+
+// firstLines is the beginning of what a failed command said, for an error.
+func firstLines(stderr []byte) string {
+	s := strings.TrimSpace(Printable(string(stderr)))
+	if s == "" {
+		return ""
+	}
+	parts := strings.Split(s, "\n")
+	if len(parts) > tailLines {
+		parts = parts[:tailLines]
+	}
+	return ": " + strings.Join(parts, "\n  ")
+}
