@@ -72,8 +72,7 @@ func (a *application) run(ctx context.Context) (int, error) {
 	return a.carryOut(ctx, plans)
 }
 
-// show prints the plan: as a whole where somebody reads it before it is carried
-// out, else only its size and what others have to do.
+// show prints the plan: with its diffs where somebody decides on it.
 func (a *application) show(plans []*provision.Plan, asking bool) {
 	out, st := a.scr.stdout(), a.w.outStyle()
 	if a.o.json {
@@ -82,9 +81,9 @@ func (a *application) show(plans []*provision.Plan, asking bool) {
 		}
 		out, st = a.scr.stderr(), a.scr.style
 	}
-	view := planView{out: out, style: st, brief: a.o.quiet}
+	view := planView{out: out, style: st, brief: a.o.quiet || !asking}
 	for i, p := range plans {
-		if asking || a.w.outTerm {
+		if asking || !a.o.quiet {
 			view.plan(a.pairs[i].label, p)
 		} else {
 			view.told(p)

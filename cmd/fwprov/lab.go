@@ -154,7 +154,7 @@ func openLab(c *cli.Context, w *world, most int) (*lab.Lab, error) {
 		// The name cannot depend on variables, so that none is needed.
 		p, src, diags := hcl.Load(c.Args().First(), hcl.Options{AllowUnknown: true})
 		if p == nil {
-			if err := src.Write(w.stderr, diags, w.errStyle().on); err != nil {
+			if err := showDiagnostics(w, src, diags, true); err != nil {
 				return nil, err
 			}
 			return nil, exit(exitError)

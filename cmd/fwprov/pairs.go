@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	hcl2 "github.com/hashicorp/hcl/v2"
 	"github.com/urfave/cli/v2"
 
 	"fwprov/hcl"
@@ -91,10 +92,8 @@ func load(ctx context.Context, w *world, o options, paths []string) ([]*pair, er
 	failed := false
 	for _, path := range paths {
 		p, src, diags := hcl.Load(path, hclOptions(ctx, w, o, path, len(paths) > 1))
-		if len(diags) > 0 {
-			if err := src.Write(w.stderr, diags, w.errStyle().on); err != nil {
-				return nil, err
-			}
+		if err := showDiagnostics(w, src, diags, o.quiet); err != nil {
+			return nil, err
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -113,6 +112,15 @@ func load(ctx context.Context, w *world, o options, paths []string) ([]*pair, er
 		return nil, exit(exitError)
 	}
 	return pairs, nil
+}
+
+// showDiagnostics prints what is wrong with an inventory, without the warnings
+// if quiet.
+func showDiagnostics(w *world, src *hcl.Source, diags hcl2.Diagnostics, quiet bool) error {
+	if quiet {
+		diags = slices.DeleteFunc(slices.Clone(diags), func(d *hcl2.Diagnostic) bool { return d.Severity == hcl2.DiagWarning })
+	}
+	return src.Write(w.stderr, diags, w.errStyle().on)
 }
 
 func hclOptions(ctx context.Context, w *world, o options, path string, several bool) hcl.Options {

@@ -25,7 +25,7 @@ func renderCommand(w *world) *cli.Command {
 			"--assume names a distribution with the versions it ships.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "the folder to write to: `DIR`"},
-			&cli.StringFlag{Name: "assume", Value: "debian12", Usage: "what runs on the nodes, a `SYSTEM`: " + list(assumable())},
+			&cli.StringFlag{Name: "assume", Value: "debian12", Usage: "what runs on the nodes, a `SYSTEM`: " + list(steps.Systems())},
 			flag("show-secrets", "write secrets too, instead of masking them"),
 			flag("force", "replace what DIR has of these nodes"),
 			jsonFlag(),
@@ -43,13 +43,13 @@ func renderCommand(w *world) *cli.Command {
 			if c.String("output") == "" {
 				return fmt.Errorf("where to? %s %s -o DIR", c.Command.HelpName, paths[0])
 			}
-			facts, ok := assume(c.String("assume"))
-			if !ok {
-				return fmt.Errorf("--assume %s: known are %s", c.String("assume"), list(assumable()))
-			}
 			pairs, err := load(c.Context, w, o, paths)
 			if err != nil {
 				return err
+			}
+			facts, ok := steps.Assume(c.String("assume"), pairs[0].Pair)
+			if !ok {
+				return fmt.Errorf("--assume %s: known are %s", c.String("assume"), list(steps.Systems()))
 			}
 			rendered := render(pairs[0], facts, c.Bool("show-secrets"))
 			if err := writeRendered(c.String("output"), rendered, c.Bool("force")); err != nil {

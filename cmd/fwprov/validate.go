@@ -48,10 +48,8 @@ func showValidity(w *world, o options, path string, several bool, src *hcl.Sourc
 		}
 		return writeJSON(w.stdout, doc)
 	}
-	if len(diags) > 0 {
-		if err := src.Write(w.stderr, diags, w.errStyle().on); err != nil {
-			return err
-		}
+	if err := showDiagnostics(w, src, diags, o.quiet); err != nil {
+		return err
 	}
 	if !diags.HasErrors() && !o.quiet {
 		fmt.Fprintf(w.stdout, "%s: %s\n", path, w.outStyle().green("valid"))

@@ -35,7 +35,7 @@ func (v *eventView) event(e provision.Event) {
 	case provision.Connecting:
 		v.now(name, "connecting")
 	case provision.Probing:
-		v.now(name, "looking at it")
+		v.scr.show(name, "looking at it")
 	case provision.Planned:
 		v.todo[e.Node] = e.Count
 		v.scr.hide(name)

@@ -1,0 +1,39 @@
+# Every target works alone on a fresh Debian machine with Go: what else it needs
+# is installed with apt, as root or through sudo.
+
+GO ?= go
+IMAGE ?= debian
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# Under sudo the tree belongs to somebody else, and git tells root nothing of it.
+E2E = $(SUDO) env PATH="$$PATH" FWPROV_E2E=1 GOFLAGS=-buildvcs=false $(GO) test -count=1 -timeout 30m
+
+.PHONY: build demo test lint unit e2e setup clean
+
+build:
+	$(GO) build -o build/fwprov ./cmd/fwprov
+
+# The guide's network on this machine: built, provisioned, and used. IMAGE=el: on the other image.
+demo: setup build
+	$(SUDO) env IMAGE=$(IMAGE) bash e2e/demo.sh
+
+test: lint unit e2e
+
+lint:
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+unit:
+	$(GO) test ./...
+
+# On real daemons, on both images.
+e2e: setup
+	$(E2E) ./e2e/...
+
+setup:
+	@SUDO=$(SUDO) sh e2e/setup.sh
+
+clean:
+	rm -rf build
