@@ -1,0 +1,227 @@
+package steps
+
+import (
+	_ "embed"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"fwprov/inventories"
+	"fwprov/provision"
+)
+
+// keepalived holds the VIPs: it elects the active node, gives it the addresses
+// and tells conntrackd what has become of it.
+type keepalived struct {
+	pair *inventories.Pair
+	node inventories.Node
+}
+
+var (
+	_ provision.Renderer  = keepalived{}
+	_ provision.Validator = keepalived{}
+)
+
+//go:embed keepalived.conf.tmpl
+var keepalivedTemplate string
+
+const (
+	keepalivedConf   = "/etc/keepalived/keepalived.conf"
+	keepalivedDropIn = "/etc/systemd/system/keepalived.service.d/fwprov.conf"
+
+	// heartbeatToken is what instance HB advertises: version 3 wants an address
+	// for every instance. It is on lo, so that no interface is tracked for it.
+	heartbeatToken = "169.254.77.1/32 dev lo scope host"
+)
+
+func (keepalived) Name() string { return "keepalived" }
+
+// Files are the configuration and the drop-in of the unit.
+func (s keepalived) Files(f provision.Facts) []provision.File {
+	conf := provision.File{Path: keepalivedConf, Content: s.config(f, s.pair.VRRP.Password.Reveal()), Mode: 0o600, Mask: maskAuthPass}
+	if !s.pair.VRRP.Password.IsZero() {
+		conf.Shown = s.config(f, s.pair.VRRP.Password.String())
+	}
+	return []provision.File{conf, {Path: keepalivedDropIn, Content: s.dropIn(f)}}
+}
+
+// loaded is the hash of the configuration that the daemon has to have loaded.
+func (s keepalived) loaded(f provision.Facts) string {
+	return provision.LoadedHash(s.config(f, s.pair.VRRP.Password.Reveal()))
+}
+
+// maskAuthPass masks the passwords of a configuration, whoever wrote it.
+func maskAuthPass(conf []byte) []byte {
+	return authPass.ReplaceAll(conf, []byte("${1}"+inventories.Masked))
+}
+
+var authPass = regexp.MustCompile(`(auth_pass[ \t]+)[^\n]*`)
+
+// instance is one vrrp_instance.
+type instance struct {
+	Name, Interface string
+	DontTrack       bool
+	VRID            int
+	Advert          time.Duration
+	Track           []string
+	VIPs, Excluded  []string
+}
+
+func (s keepalived) config(f provision.Facts, password string) []byte {
+	version := f.Get("version", "keepalived")
+	all := s.instances(version)
+	script := failoverScript(f)
+	return render(keepalivedTemplate, struct {
+		Node              string
+		Version, Priority int
+		Globals, Notify   []string
+		Group             bool
+		Password          string
+		Instances         []instance
+	}{
+		Node:     s.node.Name,
+		Version:  s.pair.VRRP.Version,
+		Priority: s.node.Priority,
+		Globals:  keepalivedGlobals(version),
+		Notify: []string{
+			`notify_master "` + script + ` primary"`,
+			`notify_backup "` + script + ` backup"`,
+			`notify_fault  "` + script + ` fault"`,
+		},
+		// keepalived complains of a group of one.
+		Group:     len(all) > 1,
+		Password:  password,
+		Instances: all,
+	})
+}
+
+// keepalivedGlobals are the settings that not every version has. All but the
+// first two exist because VRRP runs on other interfaces than the VIPs: a switch
+// has to hear of a move on the VIP's own.
+func keepalivedGlobals(version string) []string {
+	var out []string
+	for _, g := range []struct{ since, line string }{
+		{"2.0.0", "dynamic_interfaces"},   // a missing VLAN is a fault, not a line that is skipped
+		{"2.1.0", "max_auto_priority 50"}, // when it was not scheduled in time
+		{"2.2.0", "reload_check_config"},  // with a broken file it would exit, and leave its VIPs
+		{"", "vrrp_garp_master_refresh 60"},
+		{"", "vrrp_garp_lower_prio_repeat 2"},
+		{"2.2.4", "vrrp_garp_extra_if all 100"},
+	} {
+		if versionAtLeast(version, g.since) {
+			out = append(out, g.line)
+		}
+	}
+	return out
+}
+
+func (s keepalived) instances(version string) []instance {
+	if s.pair.VRRP.Form == inventories.PerVLAN {
+		return s.perVLAN()
+	}
+	return s.single(version)
+}
+
+// perVLAN is the guide's form: an instance for each address, all on the sync
+// interface.
+func (s keepalived) perVLAN() []instance {
+	p := s.pair
+	vips := p.VIPs()
+	ext := instance{Name: "GWEXT", Interface: p.Sync.Interface, VRID: p.VRRP.FirstRouterID, Advert: p.VRRP.AdvertInterval,
+		Track: []string{p.Outside.Interface}, VIPs: []string{address(vips[0])}}
+	for _, v := range vips[1 : len(vips)-len(p.VLANs)] {
+		ext.Excluded = append(ext.Excluded, address(v))
+	}
+	out := []instance{ext}
+	for i, v := range p.VLANs {
+		out = append(out, instance{Name: fmt.Sprintf("GW%03d", v.ID), Interface: p.Sync.Interface, VRID: v.VRID, Advert: p.VRRP.AdvertInterval,
+			Track: []string{v.Interface}, VIPs: []string{address(vips[len(vips)-len(p.VLANs)+i])}})
+	}
+	return out
+}
+
+// single is the form in which a VLAN comes and goes without an election: one
+// instance for all addresses, of which only the first is in the adverts. With
+// two heartbeats a second instance on the sync interface is in the same sync
+// group, which takes over only when both paths are silent. Before 2.0.8 a
+// member that hears its peer again does not forget that it wanted to be master
+// (commit 6a7ed768): there the sync path alone decides.
+func (s keepalived) single(version string) []instance {
+	p := s.pair
+	vips := p.VIPs()
+	gw := instance{Name: "GW", Interface: p.Sync.Interface, VRID: p.VRRP.FirstRouterID, Advert: p.VRRP.AdvertInterval, VIPs: []string{address(vips[0])}}
+	for _, v := range vips[1:] {
+		gw.Excluded = append(gw.Excluded, address(v))
+	}
+	onSync := slices.Contains(p.VRRP.Heartbeats, inventories.HeartbeatSync)
+	onOutside := slices.Contains(p.VRRP.Heartbeats, inventories.HeartbeatOutside)
+	if onSync && onOutside && !versionAtLeast(version, "2.0.8") {
+		onOutside = false
+	}
+	if onOutside {
+		gw.Interface, gw.Advert = p.Outside.Interface, p.VRRP.OutsideAdvertInterval
+	} else {
+		gw.Track = append(gw.Track, p.Outside.Interface)
+	}
+	for _, v := range p.VLANs {
+		gw.Track = append(gw.Track, v.Interface)
+	}
+	if !onSync || !onOutside {
+		return []instance{gw}
+	}
+	return []instance{gw, {Name: "HB", Interface: p.Sync.Interface, DontTrack: true, VRID: p.VRRP.FirstRouterID + 1,
+		Advert: p.VRRP.AdvertInterval, VIPs: []string{heartbeatToken}}}
+}
+
+func address(v inventories.VIP) string {
+	return fmt.Sprintf("%s/%d dev %s", v.Addr, v.Bits, v.Interface)
+}
+
+// dropIn orders keepalived after everything that an active node needs, and
+// brings it back if it dies: its VIPs stay on the interfaces then, while the
+// peer takes them over.
+func (s keepalived) dropIn(f provision.Facts) []byte {
+	after := append([]string{"network-online.target"}, rulesUnits(f)...)
+	after = append(after, divertUnit, "conntrackd.service", "haproxy.service")
+	var b strings.Builder
+	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=" + strings.Join(after, " ") + "\n")
+	if versionAtLeast(f.Get("version", "systemd"), "230") {
+		b.WriteString(noStartLimit)
+	}
+	b.WriteString("\n[Service]\n" + loadedLines("keepalived.service", true, keepalivedConf) + restartForever + "KillMode=mixed\n")
+	return []byte(b.String())
+}
+
+func (keepalived) Probe() provision.Probe {
+	return provision.Probe{Files: []string{keepalivedConf, keepalivedDropIn}}
+}
+
+// Plan wants the files. That the daemon runs them is the business of step
+// services.
+func (s keepalived) Plan(f provision.Facts) ([]provision.Change, error) {
+	return provision.PlanFiles(f, s.Name(), s.Files(f)...), nil
+}
+
+// Validate lets keepalived read its configuration, from 2.0.5 on, which is the
+// first that can. It does not mind a script that is missing or that others may
+// write to, and then runs none: that is looked at here.
+func (s keepalived) Validate(staged func(string) string) string {
+	conf := provision.Quote(staged(keepalivedConf))
+	return `conf=` + conf + `
+if keepalived --help 2>&1 | grep -q -e --config-test; then
+	keepalived --config-test --use-file "$conf"
+fi
+sed -n 's/^ *notify_[a-z]* *"\([^ "]*\).*/\1/p' "$conf" | sort -u | while read -r script; do
+	[ -x "$script" ] || { echo "$script, which keepalived is to run, is missing or not executable"; exit 1; }
+	while [ "$script" != / ]; do
+		case $(stat -c '%u %A' "$script") in
+		"0 "?????-??-?*) ;;
+		*) echo "$script could be written by others than root: keepalived would not run what is in it"; exit 1 ;;
+		esac
+		script=$(dirname "$script")
+	done
+done
+`
+}

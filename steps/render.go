@@ -1,0 +1,78 @@
+package steps
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+)
+
+// render fills in a template that is part of the program. A template that
+// fails is a defect.
+func render(text string, data any) []byte {
+	t := template.Must(template.New("").Funcs(template.FuncMap{
+		"seconds": seconds,
+		"millis":  millis,
+		"comment": comment,
+	}).Parse(text))
+	var b bytes.Buffer
+	if err := t.Execute(&b, data); err != nil {
+		panic("steps: " + err.Error())
+	}
+	return b.Bytes()
+}
+
+// seconds writes a duration as keepalived reads it: in seconds, with a fraction
+// only where there is one.
+func seconds(d time.Duration) string {
+	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+}
+
+// millis writes a duration as HAProxy reads it: in the largest unit that leaves
+// no rest.
+func millis(d time.Duration) string {
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
+		if d >= u.unit && d%u.unit == 0 {
+			return fmt.Sprintf("%d%s", d/u.unit, u.name)
+		}
+	}
+	return fmt.Sprintf("%dms", d.Milliseconds())
+}
+
+// comment makes s fit behind a comment sign: one line of printable characters.
+func comment(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// commas lists networks as iptables reads them.
+func commas(nets []netip.Prefix) string {
+	var words []string
+	for _, n := range nets {
+		if n.IsSingleIP() {
+			words = append(words, n.Addr().String())
+		} else {
+			words = append(words, n.Masked().String())
+		}
+	}
+	return strings.Join(words, ",")
+}
+
+// restartForever are the lines of a [Service] section for a daemon that a
+// failure must not take away for good.
+const restartForever = "Restart=always\nRestartSec=1\n"
+
+// noStartLimit is the [Unit] setting that goes with restartForever: systemd
+// would give up after five failures in ten seconds. It has this name, and this
+// section, since version 230.
+const noStartLimit = "StartLimitIntervalSec=0\n"
