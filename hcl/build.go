@@ -122,7 +122,10 @@ func buildVLAN(b *block, p *inventories.Pair) inventories.VLAN {
 	}
 	if !b.has("network") {
 		v.Network, _ = inventories.VLANNetwork(p.Inside.Network, v.ID)
-		b.alias("network", "id")
+		b.derived("network", "inside.network", join(b.path, "id"))
+	}
+	if !b.has("vip") {
+		b.derived("vip", "inside.vip_host", join(b.path, "network"))
 	}
 	vip, _ := inventories.HostAddr(v.Network, p.Inside.VIPHost)
 	v.VIP = b.addr("vip", vip)
@@ -131,6 +134,7 @@ func buildVLAN(b *block, p *inventories.Pair) inventories.VLAN {
 			if _, ok := v.Addresses[n.Name]; ok {
 				continue
 			}
+			b.derived(join("addresses", n.Name), "node."+n.Name+".vlan_host", join(b.path, "network"))
 			if a, ok := inventories.HostAddr(v.Network, n.VLANHost); ok {
 				v.Addresses[n.Name] = a
 			}
@@ -144,30 +148,36 @@ func buildVLAN(b *block, p *inventories.Pair) inventories.VLAN {
 		v.VRID = v.ID
 		fallthrough
 	case p.VRRP.Form == inventories.PerVLAN:
-		b.alias("vrid", "id")
+		b.derived("vrid", "vrrp.instances", join(b.path, "id"))
 	case p.VRRP.Form == inventories.Single && written:
 		b.l.warnf(a.at, "Attribute without effect", "vrid counts only with instances = \"per_vlan\".")
 	}
 	return v
 }
 
-// alias lets a mistake in a value that was not written point to what it was made
-// from.
-func (b *block) alias(name, from string) {
-	if at, ok := b.l.ranges[join(b.path, from)]; ok {
-		b.l.ranges[join(b.path, name)] = at
+// derived says what an attribute that was not written was made from. If that is
+// void, so is this; a mistake in it is shown at the last of them that was written.
+func (b *block) derived(name string, from ...string) {
+	path := join(b.path, name)
+	for _, f := range from {
+		if b.l.isVoid(f) {
+			b.l.void[path] = true
+		}
+		if at, ok := b.l.ranges[f]; ok && strings.HasPrefix(f, b.path) {
+			b.l.ranges[path] = at
+		}
 	}
 }
 
 func buildService(b *block, p *inventories.Pair) inventories.Service {
+	if !b.has("address") {
+		b.derived("address", "outside.vip")
+	}
 	s := inventories.Service{
 		Name: b.label, Address: b.addr("address", p.Outside.VIP), Port: b.number("port", 0),
 		Mode: b.str("mode", "tcp"), Transparent: b.bool("transparent"),
 		Balance: b.str("balance", "roundrobin"), Sticky: b.duration("sticky", 0),
 		From: b.names("from", inventories.ZoneOutside),
-	}
-	if !b.has("address") {
-		b.alias("address", "port")
 	}
 	silent := 5 * time.Minute
 	if s.Mode == "http" {
@@ -184,7 +194,7 @@ func buildService(b *block, p *inventories.Pair) inventories.Service {
 	for _, c := range b.all("server") {
 		server := inventories.Server{Name: c.label, Address: c.addr("address", netip.Addr{}), Port: c.number("port", s.Port)}
 		if !c.has("port") {
-			b.l.void[join(c.path, "port")] = true // the service's, and reported there
+			c.derived("port", join(b.path, "port"))
 		}
 		s.Servers = append(s.Servers, server)
 	}

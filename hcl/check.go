@@ -11,13 +11,19 @@ import (
 	"fwprov/inventories"
 )
 
+// item is an attribute of a block.
+type item struct {
+	block hcl2.Range
+	name  string
+}
+
 // checkBody reports the names that the language does not have, in what is
 // written and in what a dynamic block would make, once each.
-func (l *loader) checkBody(t *blockType, body *hclsyntax.Body, in string) {
+func (l *loader) checkBody(t *blockType, body *hclsyntax.Body, at hcl2.Range, in string) {
 	if !t.free {
 		for _, a := range attributesOf(body) {
 			if t.attr(a.Name) == nil {
-				l.unknownAttr(t, a, in)
+				l.unknownAttr(t, a, at, in)
 			}
 		}
 	}
@@ -28,20 +34,22 @@ func (l *loader) checkBody(t *blockType, body *hclsyntax.Body, in string) {
 		}
 		bt := t.block(b.Type)
 		if bt == nil {
-			l.unknownBlock(t, b.Type, b.TypeRange, in)
+			l.unknownBlock(t, b.Type, b.TypeRange, at, in)
 			continue
 		}
 		l.checkLabels(bt, b)
-		l.checkBody(bt, b.Body, describe(b.Type, b.Labels))
+		l.checkBody(bt, b.Body, b.DefRange(), describe(b.Type, b.Labels))
 	}
 }
 
-func (l *loader) unknownAttr(t *blockType, a *hclsyntax.Attribute, in string) {
+func (l *loader) unknownAttr(t *blockType, a *hclsyntax.Attribute, block hcl2.Range, in string) {
 	detail := ""
 	switch s := inventories.Nearest(a.Name, t.attrNames()); {
 	case s != "":
+		l.meant[item{block, s}] = true
 		detail = fmt.Sprintf("Did you mean %q?", s)
 	case t.block(a.Name) != nil:
+		l.partial[a.Name] = true
 		detail = fmt.Sprintf("%s is a block: write `%s { ... }` without the equals sign.", a.Name, a.Name)
 	case len(t.attrs) == 0:
 		detail = "No attributes stand here, only blocks: " + strings.Join(t.blockNames(), ", ") + "."
@@ -55,12 +63,14 @@ func (l *loader) unknownAttr(t *blockType, a *hclsyntax.Attribute, in string) {
 	l.errorf(a.NameRange, "Unknown attribute", "There is no attribute %q%s. %s", a.Name, where, detail)
 }
 
-func (l *loader) unknownBlock(t *blockType, name string, at hcl2.Range, in string) {
+func (l *loader) unknownBlock(t *blockType, name string, at, block hcl2.Range, in string) {
 	detail := ""
 	switch s := inventories.Nearest(name, t.blockNames()); {
 	case s != "":
+		l.partial[s] = true
 		detail = fmt.Sprintf("Did you mean %q?", s)
 	case t.attr(name) != nil:
+		l.meant[item{block, name}] = true
 		detail = fmt.Sprintf("%s is an attribute: write `%s = ...`.", name, name)
 	case len(t.blocks) == 0:
 		detail = "No blocks stand here."
@@ -85,14 +95,14 @@ func (l *loader) checkLabels(t *blockType, b *hclsyntax.Block) {
 		l.headers[at] = true
 		l.partial[t.name] = true
 		if want == 0 {
-			l.errorf(at, "Label too many", "A %s block has no label: write `%s { ... }`.", t.name, t.name)
+			l.errorf(at, "Label too many", "A %s block has no label: write `%s`.", t.name, t.usage())
 		} else {
 			l.errorf(at, "Label too many", "A %s block has one label, its %s.", t.name, t.label)
 		}
 	case len(b.Labels) < want:
 		l.headers[b.OpenBraceRange] = true
 		l.partial[t.name] = true
-		l.errorf(b.OpenBraceRange, "Label missing", "A %s block has a label, its %s: write `%s \"...\" { ... }`.", t.name, t.label, t.name)
+		l.errorf(b.OpenBraceRange, "Label missing", "A %s block has a label, its %s: write `%s`.", t.name, t.label, t.usage())
 	}
 }
 
@@ -105,7 +115,7 @@ func (l *loader) checkDynamic(t *blockType, b *hclsyntax.Block, in string) {
 	name := b.Labels[0]
 	bt := t.block(name)
 	if bt == nil {
-		l.unknownBlock(t, name, b.LabelRanges[0], in)
+		l.unknownBlock(t, name, b.LabelRanges[0], b.DefRange(), in)
 		return
 	}
 	if bt.static {
@@ -123,7 +133,7 @@ func (l *loader) checkDynamic(t *blockType, b *hclsyntax.Block, in string) {
 	}
 	for _, c := range b.Body.Blocks {
 		if c.Type == "content" {
-			l.checkBody(bt, c.Body, name)
+			l.checkBody(bt, c.Body, b.DefRange(), name)
 		}
 	}
 }

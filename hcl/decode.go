@@ -1,6 +1,7 @@
 package hcl
 
 import (
+	"errors"
 	"fmt"
 
 	hcl2 "github.com/hashicorp/hcl/v2"
@@ -56,13 +57,16 @@ func (l *loader) decodeBody(b *block, body hcl2.Body) {
 	}
 	for i := range b.typ.blocks {
 		t := &b.typ.blocks[i]
-		if t.required && !l.partial[t.name] && len(b.all(t.name)) == 0 {
+		if t.required && len(b.all(t.name)) == 0 {
 			l.void[join(b.path, t.name)] = true
+			if l.partial[t.name] {
+				continue // there is one that was told of already
+			}
 			in := ""
 			if b.label != "" {
 				in = " in " + describe(b.typ.name, []string{b.label})
 			}
-			l.errorf(b.at, "Block missing", "There is no %s block%s. %s", t.name, in, t.doc)
+			l.errorf(b.at, "Block missing", "There is no %s block%s. Write `%s`. %s", t.name, in, t.usage(), t.doc)
 		}
 	}
 }
@@ -110,6 +114,9 @@ func (l *loader) checkMissing(b *block, t *attrType) {
 		return
 	}
 	l.void[join(b.path, t.name)] = true
+	if l.meant[item{b.at, t.name}] {
+		return // checkBody has said it
+	}
 	l.errorf(b.at, "Attribute missing", "%s needs %s: %s", b.title(), t.name, t.doc)
 }
 
@@ -142,7 +149,7 @@ func (l *loader) decodeAttr(b *block, t *attrType, a *hcl2.Attribute) {
 	val, err := t.convert(val)
 	if err != nil {
 		l.void[path] = true
-		l.errorf(at, "Value of another type", "%s is a %s.", t.name, t.kind.title())
+		l.errorf(at, "Value of another type", "%s is a %s, %s.", t.name, t.kind.title(), err)
 		return
 	}
 	b.attrs[t.name] = value{val, at}
@@ -170,12 +177,15 @@ func (t *attrType) convert(val cty.Value) (cty.Value, error) {
 	default:
 		want = cty.String
 	}
+	given := val.Type().FriendlyName()
 	val, err := convert.Convert(val, want)
-	if err != nil {
-		return val, err
-	}
-	if !val.IsWhollyKnown() || !noNull(val) {
-		return val, fmt.Errorf("null in %s", t.name)
+	switch {
+	case err != nil && val.Type() == cty.String:
+		return val, errors.New("which this string is not")
+	case err != nil:
+		return val, fmt.Errorf("not a %s", given)
+	case !val.IsWhollyKnown() || !noNull(val):
+		return val, errors.New("and nothing in it is null")
 	}
 	return val, nil
 }

@@ -20,7 +20,11 @@ type unknownEach struct{}
 // user's and without the values that it would show.
 func (l *loader) addDiags(diags hcl2.Diagnostics) {
 	for _, d := range diags {
-		if d.Subject != nil && l.headers[*d.Subject] {
+		if d.Subject == nil {
+			l.diags = append(l.diags, l.quiet(d))
+			continue
+		}
+		if l.headers[*d.Subject] {
 			continue // checkBody has said it
 		}
 		if _, ok := d.Extra.(unknownEach); ok || unknown(d) {
@@ -46,16 +50,16 @@ func unknown(d *hcl2.Diagnostic) bool {
 // without a detail that may quote a sensitive value.
 func (l *loader) quiet(d *hcl2.Diagnostic) *hcl2.Diagnostic {
 	q := &hcl2.Diagnostic{Severity: d.Severity, Summary: d.Summary, Detail: d.Detail, Subject: d.Subject}
-	if d.Expression != nil && d.EvalContext != nil {
-		for _, t := range d.Expression.Variables() {
-			if v, diags := t.TraverseAbs(d.EvalContext); diags.HasErrors() || v.ContainsMarked() {
-				q.Detail = "A sensitive value is involved, so that the reason is not shown."
-				if diags.HasErrors() {
-					q.Detail = d.Detail
-					continue
-				}
-				break
+	if d.Expression == nil || d.EvalContext == nil {
+		return q
+	}
+	for _, t := range d.Expression.Variables() {
+		if v, diags := t.TraverseAbs(d.EvalContext); !diags.HasErrors() && v.ContainsMarked() {
+			q.Detail = "A sensitive value is involved, so that the reason is not shown."
+			if d.Subject != nil && l.each[*d.Subject] != "" {
+				q.Detail = "A label would show the sensitive value that it is made from."
 			}
+			break
 		}
 	}
 	return q

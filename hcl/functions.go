@@ -31,7 +31,7 @@ func (l *loader) functions(folder string) map[string]function.Function {
 		"chunklist": stdlib.ChunklistFunc, "coalesce": stdlib.CoalesceFunc, "coalescelist": stdlib.CoalesceListFunc,
 		"compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc,
 		"distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc,
-		"keys": stdlib.KeysFunc, "length": stdlib.LengthFunc, "lookup": stdlib.LookupFunc,
+		"keys": stdlib.KeysFunc, "length": lengthFunc(), "lookup": stdlib.LookupFunc,
 		"merge": stdlib.MergeFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc,
 		"setintersection": stdlib.SetIntersectionFunc, "setproduct": stdlib.SetProductFunc,
 		"setsubtract": stdlib.SetSubtractFunc, "setunion": stdlib.SetUnionFunc, "slice": stdlib.SliceFunc,
@@ -91,6 +91,27 @@ func discreet(f function.Function) function.Function {
 		spec.VarParam = &v
 	}
 	return function.New(spec)
+}
+
+// lengthFunc counts the elements of a collection, or the characters of a string.
+func lengthFunc() function.Function {
+	of := func(args []cty.Value) function.Function {
+		if args[0].Type() == cty.String {
+			return stdlib.StrlenFunc
+		}
+		return stdlib.LengthFunc
+	}
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{
+			Name: "value", Type: cty.DynamicPseudoType,
+			AllowDynamicType: true, AllowUnknown: true, AllowMarked: true,
+		}},
+		Type: func(args []cty.Value) (cty.Type, error) {
+			_, err := of(args).ReturnTypeForValues(args)
+			return cty.Number, err
+		},
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return of(args).Call(args) },
+	})
 }
 
 // envFunc reads the environment handed to Load.

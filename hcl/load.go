@@ -73,7 +73,7 @@ func Parse(src []byte, name string, opts Options) (*inventories.Pair, *Source, h
 	}
 	l.src.maskLiterals(body)
 
-	l.checkBody(l.root, body, "")
+	l.checkBody(l.root, body, hcl2.Range{}, "")
 	vars := l.variables(body)
 	l.varFiles(vars)
 	l.references(body, vars)
@@ -108,6 +108,7 @@ type loader struct {
 	partial map[string]bool       // collections of blocks of which some are missing for that reason
 
 	each      map[hcl2.Range]string // for_each and labels of dynamic blocks, to the path of what they make
+	meant     map[item]bool         // attributes that were written under a wrong name
 	headers   map[hcl2.Range]bool   // where checkBody has found a wrong number of labels
 	generated map[hcl2.Range]bool   // ranges that several blocks share
 	vars      map[string]bool       // names in var.
@@ -121,7 +122,7 @@ func newLoader(name string, opts Options) *loader {
 		placed: map[hcl2.Range]string{},
 		void:   map[string]bool{}, partial: map[string]bool{},
 		each: map[hcl2.Range]string{}, headers: map[hcl2.Range]bool{},
-		generated: map[hcl2.Range]bool{},
+		generated: map[hcl2.Range]bool{}, meant: map[item]bool{},
 	}
 	l.ctx = &hcl2.EvalContext{Functions: l.functions(filepath.Dir(name))}
 	return l

@@ -1,6 +1,8 @@
 package hcl
 
 import (
+	"strings"
+
 	hcl2 "github.com/hashicorp/hcl/v2"
 )
 
@@ -89,6 +91,14 @@ func (t *blockType) blockNames() []string {
 		names[i] = b.name
 	}
 	return names
+}
+
+// usage is how a block is written.
+func (t *blockType) usage() string {
+	if t.label == "" {
+		return t.name + " { ... }"
+	}
+	return t.name + " \"" + strings.ToUpper(t.label) + "\" { ... }"
 }
 
 // body is the library's form of what a block may hold, without the blocks that

@@ -76,6 +76,10 @@ func (s *Source) writePlace(b *strings.Builder, at hcl2.Range, paint, off string
 		b.WriteString("\n\n")
 		return
 	}
+	if at.Empty() && at.Start.Byte == 0 {
+		b.WriteString("\n\n") // the file as such
+		return
+	}
 	if nav, ok := f.Nav.(interface{ ContextString(int) string }); ok {
 		if in := nav.ContextString(at.Start.Byte); in != "" {
 			fmt.Fprintf(b, ", in %s", printable(in))

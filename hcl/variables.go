@@ -96,7 +96,7 @@ func (l *loader) declaration(name string, at hcl2.Range, body *hclsyntax.Body) *
 		if v.broken = v.broken || diags.HasErrors(); !v.broken {
 			var err error
 			if v.def, err = v.convert(val); err != nil {
-				l.errorf(a.Expr.Range(), "Default of another type", "Variable %q is a %s: %s.", name, v.Type, v.safe(err))
+				l.errorf(a.Expr.Range(), "Default of another type", "Default: %s", v.unfit(err))
 				v.broken = true
 			}
 		}
@@ -150,12 +150,16 @@ func (v *variable) convert(val cty.Value) (cty.Value, error) {
 	return convert.Convert(val, v.typ)
 }
 
-// safe is an error about a value, without its text if that may show the value.
-func (v *variable) safe(err error) string {
-	if v.Sensitive {
-		return "the value given is not one (it is sensitive and not shown)"
+// unfit says that a value is not of the variable's type, without what would show
+// a sensitive one.
+func (v *variable) unfit(err error) string {
+	switch {
+	case v.Sensitive:
+		return fmt.Sprintf("variable %q is a %s, which the value given is not; it is sensitive and not shown.", v.Name, v.Type)
+	case v.typ.IsPrimitiveType():
+		return fmt.Sprintf("variable %q is a %s, which this is not.", v.Name, v.Type)
 	}
-	return strings.TrimSuffix(err.Error(), ".")
+	return fmt.Sprintf("variable %q is a %s: %s.", v.Name, v.Type, strings.TrimSuffix(err.Error(), "."))
 }
 
 // parse reads a value from a command line, the environment or a terminal: as it
@@ -268,7 +272,7 @@ func (l *loader) evalVariable(v *variable) {
 		val, err := v.parse(text, origin)
 		if err != nil {
 			v.broken = true
-			l.errorf(v.at, "Value of another type", "%s gives variable %q a value that is no %s: %s.", origin, v.Name, v.Type, v.safe(err))
+			l.errorf(v.at, "Value of another type", "%s: %s", origin, v.unfit(err))
 			return
 		}
 		v.value = val
@@ -281,7 +285,7 @@ func (l *loader) evalVariable(v *variable) {
 		val, err := v.convert(val)
 		if err != nil {
 			v.broken = true
-			l.errorf(v.file.Expr.Range(), "Value of another type", "Variable %q is a %s: %s.", v.Name, v.Type, v.safe(err))
+			l.errorf(v.file.Expr.Range(), "Value of another type", "Here: %s", v.unfit(err))
 			return
 		}
 		v.value = val
@@ -327,7 +331,7 @@ func (l *loader) ask(v *variable) {
 	val, err := v.parse(text, v.Name)
 	if err != nil {
 		v.broken = true
-		l.errorf(v.at, "Value of another type", "What was typed for variable %q is no %s: %s.", v.Name, v.Type, v.safe(err))
+		l.errorf(v.at, "Value of another type", "Typed in: %s", v.unfit(err))
 		return
 	}
 	v.value = val

@@ -20,8 +20,10 @@ func HostAddr(network netip.Prefix, host int) (netip.Addr, bool) {
 	}
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], sum)
-	a := netip.AddrFrom4(b)
-	return a, network.Contains(a) && a != Broadcast(network)
+	if a := netip.AddrFrom4(b); network.Contains(a) && a != Broadcast(network) {
+		return a, true
+	}
+	return netip.Addr{}, false
 }
 
 // Broadcast is the last address of an IPv4 network. The zero Addr for anything

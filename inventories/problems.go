@@ -2,6 +2,8 @@ package inventories
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/agext/levenshtein"
 )
@@ -30,7 +32,9 @@ type Problem struct {
 // meaning anything there: names, interfaces, hosts and paths are made of safe
 // characters only.
 func (p *Pair) Problems() []Problem {
-	f := &finder{p: p}
+	work := *p
+	work.VLANs = slices.Clone(p.VLANs)
+	f := &finder{p: &work}
 	f.names()
 	f.ssh()
 	f.networks()
@@ -48,7 +52,7 @@ func (p *Pair) Problems() []Problem {
 }
 
 type finder struct {
-	p     *Pair
+	p     *Pair // a copy, in which a network that is none is zero once that was told
 	found []*Problem
 }
 
@@ -78,9 +82,19 @@ func (f *finder) between(path, summary string, n, low, high int, what string) bo
 func Nearest(given string, names []string) string {
 	best, limit := "", max(2, len(given)/3)
 	for _, n := range names {
-		if d := levenshtein.Distance(given, n, nil); d <= limit && n != given {
+		d := levenshtein.Distance(given, n, nil)
+		if len(given) <= 3 && d > 1 && letters(given) != letters(n) {
+			continue // two of three letters are another word
+		}
+		if d <= limit && n != given {
 			best, limit = n, d-1
 		}
 	}
 	return best
+}
+
+func letters(s string) string {
+	all := strings.Split(s, "")
+	slices.Sort(all)
+	return strings.Join(all, "")
 }

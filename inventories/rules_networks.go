@@ -15,9 +15,8 @@ const maxPort = 65535
 
 // networks checks outside, sync and inside.
 func (f *finder) networks() {
-	o, s, in := f.p.Outside, f.p.Sync, f.p.Inside
 	seen := map[string]string{}
-	for _, i := range []struct{ block, name string }{{"outside", o.Interface}, {"sync", s.Interface}, {"inside", in.Interface}} {
+	for _, i := range []struct{ block, name string }{{"outside", f.p.Outside.Interface}, {"sync", f.p.Sync.Interface}, {"inside", f.p.Inside.Interface}} {
 		path := i.block + ".interface"
 		f.iface(path, i.name)
 		if other := seen[i.name]; other != "" && i.name != "" {
@@ -25,9 +24,10 @@ func (f *finder) networks() {
 		}
 		seen[i.name] = path
 	}
-	f.network("outside.network", o.Network, 29)
-	f.network("sync.network", s.Network, 30)
-	f.network("inside.network", in.Network, 29)
+	f.network("outside.network", &f.p.Outside.Network, 29)
+	f.network("sync.network", &f.p.Sync.Network, 30)
+	f.network("inside.network", &f.p.Inside.Network, 29)
+	o, s, in := f.p.Outside, f.p.Sync, f.p.Inside
 	if overlap(o.Network, s.Network) {
 		f.add("sync.network", "Networks overlap", "%s overlaps outside.network, %s.", s.Network, o.Network).on("outside.network")
 	}
@@ -46,23 +46,29 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("224.0.0.0/3"),
 }
 
-// network checks one network; longest is the prefix length of the smallest that
-// has room.
-func (f *finder) network(path string, n netip.Prefix, longest int) {
+// network checks one network, and makes it zero if it is none; longest is the
+// prefix length of the smallest that has room.
+func (f *finder) network(path string, network *netip.Prefix, longest int) {
+	n := *network
+	*network = netip.Prefix{}
 	switch {
 	case !n.IsValid() || !n.Addr().Is4() || n != n.Masked():
 		f.add(path, "Not a network", "%s is an IPv4 network such as 192.168.1.0/24.", path)
 		return
 	case n.Bits() < 8:
 		f.add(path, "Network too large", "%s: a network is a /8 at the largest.", n)
+		return
 	case n.Bits() > longest:
 		f.add(path, "Network too small", "%s has too few addresses: at least a /%d is needed.", n, longest)
+		return
 	}
 	for _, s := range special {
-		if n.Bits() >= 8 && n.Overlaps(s) {
+		if n.Overlaps(s) {
 			f.add(path, "Network not usable", "%s lies in %s, which is reserved.", n, s)
+			return
 		}
 	}
+	*network = n
 }
 
 func overlap(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.Overlaps(b) }

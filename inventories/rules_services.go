@@ -59,7 +59,9 @@ func (f *finder) check(path string, c *Check) {
 	}
 	f.oneOf(path+".type", c.Type, "tcp", "smtp", "http")
 	f.span(path+".interval", c.Interval, 100*time.Millisecond, time.Hour)
-	f.span(path+".fast_interval", c.FastInterval, 100*time.Millisecond, time.Hour)
+	if c.FastInterval != c.Interval {
+		f.span(path+".fast_interval", c.FastInterval, 100*time.Millisecond, time.Hour)
+	}
 	if c.FastInterval > c.Interval && c.Interval > 0 {
 		f.add(path+".fast_interval", "Slower than interval", "%s is longer than interval, %s.", short(c.FastInterval), short(c.Interval)).on(path + ".interval")
 	}
@@ -77,18 +79,15 @@ func (f *finder) check(path string, c *Check) {
 func (f *finder) serviceAddress(path string, s Service) {
 	o, a := f.p.Outside, s.Address
 	path += ".address"
-	depends := []string{"vlan", "outside.network", "outside.vip"}
 	if !a.IsValid() {
-		f.add(path, "Not an address", "%s is an IPv4 address.", path).on(depends...)
+		f.add(path, "Not an address", "%s is an IPv4 address.", path)
 		return
 	}
-	if a == o.VIP {
+	if a == o.VIP || slices.ContainsFunc(f.p.VLANs, func(v VLAN) bool { return v.VIP == a }) {
 		return
 	}
+	depends := []string{"vlan", "outside.vip"}
 	for _, v := range f.p.VLANs {
-		if a == v.VIP {
-			return
-		}
 		depends = append(depends, "vlan."+v.Name+".vip")
 	}
 	for _, v := range f.p.VLANs {
@@ -97,8 +96,11 @@ func (f *finder) serviceAddress(path string, s Service) {
 			return
 		}
 	}
-	if o.Network.IsValid() && !o.Network.Contains(a) {
+	if f.networksKnown() && !o.Network.Contains(a) {
 		f.add(path, "Address is no VIP", "%s is neither a VIP of the inventory nor an address in outside.network, %s.", a, o.Network).on(depends...)
+		return
+	}
+	if !o.Network.Contains(a) {
 		return
 	}
 	if !f.host(path, a, "outside.network", o.Network) {
@@ -187,7 +189,13 @@ func (f *finder) ownAddresses() map[netip.Addr]string {
 		}
 	}
 	for _, n := range f.p.Nodes {
-		own[n.Outside], own[n.Sync] = fmt.Sprintf("node %q", n.Name), fmt.Sprintf("node %q", n.Name)
+		who := fmt.Sprintf("node %q", n.Name)
+		if f.p.Outside.Network.Contains(n.Outside) {
+			own[n.Outside] = who
+		}
+		if f.p.Sync.Network.Contains(n.Sync) {
+			own[n.Sync] = who
+		}
 	}
 	delete(own, netip.Addr{})
 	return own
@@ -202,7 +210,9 @@ func (f *finder) servers(path string, s Service, own map[netip.Addr]string) {
 	var lost []string
 	for _, server := range s.Servers {
 		at := path + ".server." + server.Name
-		f.between(at+".port", "Port out of range", server.Port, 1, maxPort, "A port")
+		if server.Port != s.Port { // else the service's port was told
+			f.between(at+".port", "Port out of range", server.Port, 1, maxPort, "A port")
+		}
 		if !server.Address.IsValid() || !server.Address.Is4() {
 			f.add(at+".address", "Not an address", "%s is an IPv4 address.", at+".address")
 			continue
@@ -241,10 +251,10 @@ func (f *finder) home(a netip.Addr) (string, netip.Prefix) {
 
 // lost tells of servers that stand in no network of the pair.
 func (f *finder) lost(path string, s Service, lost []string) {
-	depends := []string{"vlan", "outside.network", path + ".server"}
-	for _, v := range f.p.VLANs {
-		depends = append(depends, "vlan."+v.Name+".network")
+	if !f.networksKnown() {
+		return
 	}
+	depends := []string{"vlan", path + ".server"}
 	if len(lost) > 0 && len(lost) == len(s.Servers) {
 		f.add(lost[0], "No server in a known network", "Every server of service %q stands outside of the VLANs and of the outside network: the nodes would look for them behind the gateway.", s.Name).
 			on(depends...)
@@ -254,6 +264,12 @@ func (f *finder) lost(path string, s Service, lost []string) {
 		f.add(at, "Server in no known network", "It stands outside of the VLANs and of the outside network: the nodes look for it behind the gateway.").
 			on(depends...).warn()
 	}
+}
+
+// networksKnown reports whether it can be said of an address that it stands in no
+// network of the pair.
+func (f *finder) networksKnown() bool {
+	return f.p.Outside.Network.IsValid() && !slices.ContainsFunc(f.p.VLANs, func(v VLAN) bool { return !v.Network.IsValid() })
 }
 
 // transparent checks that the answers of the servers come back to the pair. A

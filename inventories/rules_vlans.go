@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // vlans checks ids, networks and addresses.
@@ -12,7 +13,9 @@ func (f *finder) vlans() {
 	f.trunk()
 	f.hostNumbers()
 	byID := map[int]string{}
-	for i, v := range f.p.VLANs {
+	homeless := map[string][]string{}
+	for i := range f.p.VLANs {
+		v := &f.p.VLANs[i]
 		path := "vlan." + v.Name
 		if f.between(path+".id", "VLAN id out of range", v.ID, 1, 4094, "An 802.1q id") {
 			if first, ok := byID[v.ID]; ok {
@@ -22,8 +25,16 @@ func (f *finder) vlans() {
 			}
 		}
 		f.vlanNetwork(path, v)
-		f.overlaps(path, v, f.p.VLANs[:i])
-		f.vlanAddresses(path, v)
+		if !f.overlaps(path, *v, f.p.VLANs[:i]) {
+			f.inside(path, *v)
+		}
+		f.vlanAddresses(path, *v, homeless)
+	}
+	for _, n := range f.p.Nodes {
+		if in := homeless[n.Name]; len(in) > 0 {
+			f.add("node."+n.Name+".vlan_host", "Node without an address",
+				"Node %q has no vlan_host, and VLAN %q no address for it; that goes for %d of the VLANs. Write vlan_host.", n.Name, in[0], len(in))
+		}
 	}
 }
 
@@ -65,7 +76,7 @@ func (f *finder) hostNumbers() {
 	}
 }
 
-func (f *finder) vlanNetwork(path string, v VLAN) {
+func (f *finder) vlanNetwork(path string, v *VLAN) {
 	in := f.p.Inside.Network
 	if !v.Network.IsValid() {
 		if v.ID >= 1 && v.ID <= 4094 && in.IsValid() {
@@ -75,8 +86,13 @@ func (f *finder) vlanNetwork(path string, v VLAN) {
 		}
 		return
 	}
-	f.network(path+".network", v.Network, 29)
-	if in.IsValid() && (!in.Overlaps(v.Network) || in.Bits() > v.Network.Bits()) {
+	f.network(path+".network", &v.Network, 29)
+}
+
+// inside warns of a VLAN that the gateway has no route to.
+func (f *finder) inside(path string, v VLAN) {
+	in := f.p.Inside.Network
+	if in.IsValid() && v.Network.IsValid() && (!in.Overlaps(v.Network) || in.Bits() > v.Network.Bits()) {
 		f.add(path+".network", "VLAN outside of inside.network",
 			"%s is not in %s, which is all that the gateway has a route to.", v.Network, in).on("inside.network").warn()
 	}
@@ -84,53 +100,56 @@ func (f *finder) vlanNetwork(path string, v VLAN) {
 
 // overlaps compares a VLAN's network with all that come before it. Two of one id
 // were reported already.
-func (f *finder) overlaps(path string, v VLAN, before []VLAN) {
+func (f *finder) overlaps(path string, v VLAN, before []VLAN) bool {
 	tell := func(name string, n netip.Prefix, paths ...string) {
 		f.add(path+".network", "Networks overlap", "%s overlaps %s, %s.", v.Network, name, n).on(paths...)
 	}
 	switch {
 	case overlap(v.Network, f.p.Outside.Network):
 		tell("outside.network", f.p.Outside.Network, "outside.network", "inside.network")
-		return
+		return true
 	case overlap(v.Network, f.p.Sync.Network):
 		tell("sync.network", f.p.Sync.Network, "sync.network", "inside.network")
-		return
+		return true
 	}
 	for _, w := range before {
 		if overlap(v.Network, w.Network) {
 			if v.ID != w.ID {
 				tell(fmt.Sprintf("VLAN %q", w.Name), w.Network, "vlan."+w.Name+".network")
 			}
-			return
+			return true
 		}
 	}
+	return false
 }
 
-func (f *finder) vlanAddresses(path string, v VLAN) {
-	if !v.Network.IsValid() || !v.Network.Addr().Is4() {
+// vlanAddresses checks the VIP and the nodes' addresses. Homeless collects, by node,
+// the VLANs that have none for want of a vlan_host.
+func (f *finder) vlanAddresses(path string, v VLAN, homeless map[string][]string) {
+	if !v.Network.IsValid() {
 		return
 	}
 	vipOK := v.VIP.IsValid()
 	if vipOK {
 		vipOK = f.host(path+".vip", v.VIP, path+".network", v.Network)
-	} else {
+	} else if f.p.Inside.VIPHost > 0 {
 		f.add(path+".vip", "VLAN without a VIP", "inside.vip_host %d is no host of %s: give VLAN %q a `vip`.",
 			f.p.Inside.VIPHost, v.Network, v.Name).on("inside.vip_host", path+".network")
 	}
 	var names []string
 	for i, n := range f.p.Nodes {
 		names = append(names, n.Name)
+		if _, ok := v.Addresses[n.Name]; !ok && n.VLANHost == 0 {
+			homeless[n.Name] = append(homeless[n.Name], v.Name)
+			continue
+		}
 		f.vlanAddress(path, v, n, f.p.Nodes[:i], vipOK)
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.Addresses)) {
 		if slices.Contains(names, name) {
 			continue
 		}
-		hint := ""
-		if s := Nearest(name, names); s != "" {
-			hint = fmt.Sprintf(" Did you mean %q?", s)
-		}
-		f.add(path+".addresses."+name, "Unknown node", "There is no node %q.%s", name, hint).on("node")
+		f.add(path+".addresses."+name, "Unknown node", "There is no node %q, only %s.", name, strings.Join(names, " and ")).on("node")
 	}
 }
 
@@ -139,9 +158,6 @@ func (f *finder) vlanAddress(vlan string, v VLAN, n Node, before []Node, vipOK b
 	path, number := vlan+".addresses."+n.Name, "node."+n.Name+".vlan_host"
 	a, ok := v.Addresses[n.Name]
 	switch {
-	case !ok && n.VLANHost == 0:
-		f.add(path, "Node without an address", "Node %q has no vlan_host, and VLAN %q no address for it: write one of them.", n.Name, v.Name).on(number)
-		return
 	case !ok && n.VLANHost > 0:
 		f.add(path, "Node without an address", "vlan_host %d of node %q is no host of %s: give VLAN %q `addresses`.",
 			n.VLANHost, n.Name, v.Network, v.Name).on(number, vlan+".network")
@@ -149,16 +165,26 @@ func (f *finder) vlanAddress(vlan string, v VLAN, n Node, before []Node, vipOK b
 	case !ok || !f.host(path, a, vlan+".network", v.Network):
 		return
 	}
-	byNumber, _ := HostAddr(v.Network, n.VLANHost)
-	if vip, _ := HostAddr(v.Network, f.p.Inside.VIPHost); vipOK && a == v.VIP && (a != byNumber || a != vip) {
-		f.add(path, "Address used twice", "%s is the VIP of VLAN %q: give it another `vip`, or the node another address in `addresses`.", a, v.Name).
-			on(vlan+".vip", number, "inside.vip_host")
+	vip, _ := HostAddr(v.Network, f.p.Inside.VIPHost)
+	byNumber := func(n Node, a netip.Addr) bool {
+		b, ok := HostAddr(v.Network, n.VLANHost)
+		return ok && a == b
+	}
+	if derived := byNumber(n, a); vipOK && a == v.VIP && !(derived && a == vip) {
+		at := path
+		if derived {
+			at = vlan + ".vip"
+		}
+		f.add(at, "Address used twice", "%s is the VIP of VLAN %q and node %q: give it another `vip`, or the node another address in `addresses`.",
+			a, v.Name, n.Name).on(path, vlan+".vip", number, "inside.vip_host")
 	}
 	for _, m := range before {
-		if b := v.Addresses[m.Name]; b == a {
-			if other, _ := HostAddr(v.Network, m.VLANHost); a != byNumber || b != other {
-				f.add(path, "Address used twice", "%s is node %q already.", a, m.Name).on(vlan+".addresses."+m.Name, number)
-			}
+		switch derived := byNumber(n, a); {
+		case v.Addresses[m.Name] != a, derived && byNumber(m, a):
+		case derived:
+			f.add(vlan+".addresses."+m.Name, "Address used twice", "%s is node %q by its vlan_host.", a, n.Name).on(number)
+		default:
+			f.add(path, "Address used twice", "%s is node %q already.", a, m.Name).on(vlan + ".addresses." + m.Name)
 		}
 	}
 }
