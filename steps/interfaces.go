@@ -1,0 +1,336 @@
+package steps
+
+import (
+	_ "embed" // the templates
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"fwprov/inventories"
+	"fwprov/provision"
+)
+
+// interfaces makes the VLAN interfaces of the trunk with the node's own
+// addresses on them, now with ip and at boot in the way of the machine. Now is
+// the same everywhere, since ifup, nmcli and networkctl may take away addresses
+// they do not know, the VIPs among them.
+//
+// Where the kernel has no 802.1q an interface of that name is used as it is and
+// stays when the VLAN leaves; only the address goes. The manifest tells these
+// apart: "managed interface NAME" is "interfaces created ADDRESS/BITS" or
+// "interfaces used ADDRESS/BITS". A VLAN of the trunk is always one of ours, so
+// that nothing is lost if a run ends between making it and noting it.
+type interfaces struct {
+	pair *inventories.Pair
+	node inventories.Node
+}
+
+var (
+	_ provision.Step     = interfaces{}
+	_ provision.Renderer = interfaces{}
+)
+
+// One file of templates a stack.
+var (
+	//go:embed interfaces_ifcfg.tmpl
+	ifcfgTemplates string
+	//go:embed interfaces_ifupdown.tmpl
+	ifupdownTemplates string
+	//go:embed interfaces_networkd.tmpl
+	networkdTemplates string
+	//go:embed interfaces_networkmanager.tmpl
+	nmTemplates string
+)
+
+func (interfaces) Name() string { return "interfaces" }
+
+// Ways to have made an interface, as the manifest says it.
+const (
+	created = "created"
+	used    = "used"
+)
+
+// vlanInterface is one interface as this node has to have it.
+type vlanInterface struct {
+	Name string
+	ID   int
+	Addr string // ADDRESS/BITS
+	VLAN bool   // to be made with 802.1q; else it exists
+}
+
+// IP is the address without the length of its prefix.
+func (v vlanInterface) IP() string { a, _, _ := strings.Cut(v.Addr, "/"); return a }
+
+// Bits is the length of the prefix.
+func (v vlanInterface) Bits() string { _, b, _ := strings.Cut(v.Addr, "/"); return b }
+
+func cidr(a netip.Addr, network netip.Prefix) string {
+	return netip.PrefixFrom(a, network.Bits()).String()
+}
+
+// want lists the VLAN interfaces in the order of the inventory.
+func (s interfaces) want(f provision.Facts) []vlanInterface {
+	var out []vlanInterface
+	for _, v := range s.pair.VLANs {
+		out = append(out, vlanInterface{v.Interface, v.ID, cidr(v.Addresses[s.node.Name], v.Network), f.Get("kernel", "8021q") != ""})
+	}
+	return out
+}
+
+func (s interfaces) Probe() provision.Probe {
+	trunk := provision.Quote(s.pair.Inside.Interface)
+	return provision.Probe{
+		Files: []string{
+			ifupdownFile,
+			nmDir + "fwprov-*.nmconnection",
+			networkdDir + networkdPrefix + "*",
+			networkdDir + "*.network.d/fwprov.conf",
+			networkdConf,
+			ifcfgDir + "ifcfg-" + s.pair.Inside.Interface,
+			ifcfgDir + "ifcfg-" + s.pair.Inside.Interface + ".*",
+		},
+		// ip -br: one short line an interface, whatever the number of VLANs
+		Script: `
+echo '== link'; ip -br link show
+echo '== addr'; ip -br -4 addr show
+echo '== route'; ip -4 route show default
+echo '== vlan'
+[ -r /proc/net/vlan/config ] && cat /proc/net/vlan/config
+echo '== interfaces'
+[ -r /etc/network/interfaces ] &&
+	grep -sHE '^[[:space:]]*(iface|source|source-directory)[[:space:]]' /etc/network/interfaces /etc/network/interfaces.d/*
+echo '== ifcfg'
+[ -r ` + ifcfgDir + "ifcfg-" + trunk + ` ] && grep -E '^(ONBOOT|IPADDR|BOOTPROTO)' ` + ifcfgDir + "ifcfg-" + trunk + `
+:
+`,
+		Parse: parseInterfaces,
+	}
+}
+
+func (s interfaces) Plan(f provision.Facts) ([]provision.Change, error) {
+	if bad := s.findings(f); len(bad) > 0 {
+		return nil, bad
+	}
+	var early, late []provision.Change
+	for _, c := range provision.PlanFiles(f, s.Name(), s.Files(f)...) {
+		if c.Action == provision.Delete {
+			c.Late = true
+			late = append(late, c)
+		} else {
+			early = append(early, c)
+		}
+	}
+	if add := s.planWanted(f); len(add) > 0 {
+		early = append(append(early, s.reread(f, false)...), add...)
+	}
+	if gone := s.planGone(f); len(gone) > 0 {
+		late = append(append(late, s.reread(f, true)...), gone...)
+	}
+	slices.Reverse(late) // late changes are carried out from the last to the first
+	return append(early, late...), nil
+}
+
+// reread lets the network manager know of the files before interfaces come and
+// go, lest it configures a new one in its own way. There is none to tell with
+// ifupdown and ifcfg.
+func (s interfaces) reread(f provision.Facts, late bool) []provision.Change {
+	c := provision.Change{Step: s.Name(), Action: provision.Run, Why: "reads its files again", Late: late}
+	switch f.Get("os", "network") {
+	case "networkmanager":
+		c.Target, c.Script = "NetworkManager.service", "nmcli connection reload"
+	case "networkd":
+		c.Target, c.Script = "systemd-networkd.service", "networkctl reload"
+		if !versionAtLeast(f.Get("version", "systemd"), "244") {
+			c.Script = "systemctl restart systemd-networkd.service"
+		}
+		c.Risky = true // it may configure the outside interface anew
+	default:
+		return nil
+	}
+	return []provision.Change{c}
+}
+
+// planWanted brings up the trunk and every VLAN interface with its address.
+func (s interfaces) planWanted(f provision.Facts) []provision.Change {
+	var out []provision.Change
+	want := s.want(f)
+	trunk := s.pair.Inside.Interface
+	key := provision.Key("link", trunk)
+	if state, rest, _ := strings.Cut(f[key], " "); len(want) > 0 && want[0].VLAN && state == "down" {
+		out = append(out, provision.Change{Step: s.Name(), Target: trunk, Action: provision.Update, Why: "is down",
+			From: f.Select(key), Makes: provision.Facts{key: strings.TrimSpace("up " + rest)},
+			Script: "ip link set dev " + provision.Quote(trunk) + " up"})
+	}
+	for _, w := range want {
+		if c, ok := s.planInterface(f, w); ok {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func (s interfaces) planInterface(f provision.Facts, w vlanInterface) (provision.Change, bool) {
+	link, addr := provision.Key("link", w.Name), provision.Key("addr", w.Name, w.Addr)
+	managed := provision.Key("managed", "interface", w.Name)
+	_, before := managedInterface(f, w.Name)
+	how := used
+	if w.VLAN {
+		how = created
+	}
+	c := provision.Change{Step: s.Name(), Target: w.Name, Action: provision.Update,
+		From: f.Select(link, addr, managed), Makes: provision.Facts{}}
+	var why, script []string
+	name := provision.Quote(w.Name)
+	state, rest, _ := strings.Cut(f[link], " ")
+	if state == "" {
+		c.Action = provision.Create
+		kind := fmt.Sprintf("vlan %s %d", s.pair.Inside.Interface, w.ID)
+		why = append(why, fmt.Sprintf("VLAN %d on %s, %s", w.ID, s.pair.Inside.Interface, w.Addr))
+		script = append(script, fmt.Sprintf("[ -e /sys/class/net/%[1]s ] || ip link add link %[2]s name %[1]s type vlan id %[3]d || [ -e /sys/class/net/%[1]s ]",
+			name, provision.Quote(s.pair.Inside.Interface), w.ID))
+		rest = kind
+	}
+	if state != "up" {
+		if state == "down" {
+			why = append(why, "is down")
+		}
+		script = append(script, "ip link set dev "+name+" up")
+		c.Makes[link] = strings.TrimSpace("up " + rest)
+	}
+	if f[addr] == "" {
+		if state != "" {
+			why = append(why, "has no address "+w.Addr)
+		}
+		script = append(script, "ip addr replace "+w.Addr+" brd + dev "+name)
+		c.Makes[addr] = "yes"
+	}
+	if stale := provision.Key("addr", w.Name, before); before != "" && before != w.Addr && f[stale] != "" {
+		why = append(why, before+" left the inventory")
+		script = append(script, delAddr(w.Name, before))
+		c.From[stale], c.Makes[stale] = f[stale], ""
+	}
+	if detail := s.Name() + " " + how + " " + w.Addr; f[managed] != detail {
+		c.Makes[managed] = detail
+		if len(why) == 0 {
+			why = append(why, "is as it should be, but not recorded as managed")
+		}
+	}
+	c.Why, c.Script = strings.Join(why, "; "), strings.Join(script, "\n")
+	return c, len(c.Makes) > 0
+}
+
+// managedInterface is what the manifest says of an interface.
+func managedInterface(f provision.Facts, name string) (how, addr string) {
+	w := strings.Fields(f.Get("managed", "interface", name))
+	if len(w) != 3 || w[0] != "interfaces" {
+		return "", ""
+	}
+	if _, err := netip.ParsePrefix(w[2]); err != nil {
+		return w[1], ""
+	}
+	return w[1], w[2]
+}
+
+// delAddr removes an address. Without promote_secondaries, which the sysctl
+// step sets, the kernel would take the VIPs of that network with it.
+func delAddr(name, addr string) string {
+	n := provision.Quote(name)
+	return fmt.Sprintf("echo 1 >/proc/sys/net/ipv4/conf/%s/promote_secondaries\nip addr del %s dev %s", n, provision.Quote(addr), n)
+}
+
+// planGone takes down what left the inventory, after everyone let go of it.
+func (s interfaces) planGone(f provision.Facts) []provision.Change {
+	keep := map[string]bool{}
+	for _, w := range s.want(f) {
+		keep[w.Name] = true
+	}
+	var out []provision.Change
+	for _, name := range f.Names("managed", "interface") {
+		how, addr := managedInterface(f, name)
+		if keep[name] || how == "" {
+			continue
+		}
+		managed, link := provision.Key("managed", "interface", name), provision.Key("link", name)
+		c := provision.Change{Step: s.Name(), Target: name, Action: provision.Delete, Why: "left the inventory", Late: true,
+			From: f.Select(managed, link), Makes: provision.Facts{managed: ""}}
+		has := provision.Key("addr", name, addr)
+		switch {
+		case f[link] == "":
+			c.Why += ", was deleted by hand"
+		case how == created:
+			q := provision.Quote(name)
+			c.Script = fmt.Sprintf("[ ! -e /sys/class/net/%[1]s ] || ip link del dev %[1]s || [ ! -e /sys/class/net/%[1]s ]", q)
+			c.Makes[link], c.Makes[provision.Key("carrier", name)] = "", ""
+			for _, k := range f.Keys("addr", name) {
+				c.Makes[k] = ""
+			}
+		case addr != "" && f[has] != "":
+			c.Target, c.Why = name+" "+addr, "left the inventory; fwprov did not make the interface, it stays"
+			c.From[has], c.Makes[has] = f[has], ""
+			c.Script = delAddr(name, addr)
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// findings are the reasons why the VLAN interfaces cannot be made.
+func (s interfaces) findings(f provision.Facts) provision.Findings {
+	var out provision.Findings
+	add := func(hint, format string, args ...any) {
+		out = append(out, provision.Finding{Summary: fmt.Sprintf(format, args...), Hint: hint})
+	}
+	trunk := s.pair.Inside.Interface
+	want := s.want(f)
+	if len(want) == 0 {
+		return nil
+	}
+	if want[0].VLAN {
+		if f.Get("link", trunk) == "" {
+			add("name the interface of the inside block as the node does: "+strings.Join(f.Names("link"), ", "), "there is no interface %s", trunk)
+		}
+		if have := f.Names("addr", trunk); len(have) > 0 {
+			add("remove it, or name another interface in the inside block", "%s has the address %s, but a VLAN trunk carries none", trunk, strings.Join(have, ", "))
+		}
+	}
+	for _, w := range want {
+		link := strings.Fields(f.Get("link", w.Name))
+		switch {
+		case len(link) == 0 && !w.VLAN:
+			add("install the kernel's module 8021q, or make the interface by other means", "the kernel has no 802.1q, and there is no interface %s", w.Name)
+		case len(link) == 4 && (link[2] != trunk || link[3] != fmt.Sprint(w.ID)):
+			add("remove that interface, or give it another name", "%s is VLAN %s of %s, it should be VLAN %d of %s", w.Name, link[3], link[2], w.ID, trunk)
+		case len(link) == 1 && w.VLAN:
+			add("remove that interface, or give it another name", "%s exists, but it is no VLAN of %s", w.Name, trunk)
+		}
+	}
+	switch f.Get("os", "network") {
+	case "":
+		add("fwprov knows NetworkManager, systemd-networkd, ifupdown and ifcfg files", "nothing was found that configures interfaces at boot")
+	case "ifupdown":
+		if f.Get("ifupdown", "source") == "" {
+			add("add the line: source /etc/network/interfaces.d/*", "/etc/network/interfaces does not read /etc/network/interfaces.d")
+		}
+	}
+	return append(out, s.taken(f, want)...)
+}
+
+// taken finds the node's addresses on interfaces where they do not belong.
+func (s interfaces) taken(f provision.Facts, want []vlanInterface) provision.Findings {
+	at := map[string]string{}
+	for _, w := range want {
+		at[w.IP()] = w.Name
+	}
+	var out provision.Findings
+	for _, k := range f.Names("addr") {
+		name, addr, _ := strings.Cut(k, " ")
+		ip, _, _ := strings.Cut(addr, "/")
+		if how, _ := managedInterface(f, name); at[ip] == "" || at[ip] == name || how != "" {
+			continue
+		}
+		out = append(out, provision.Finding{Summary: fmt.Sprintf("%s is on %s, it should be on %s", addr, name, at[ip]),
+			Hint: "remove it from " + name})
+	}
+	return out
+}
