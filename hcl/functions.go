@@ -93,13 +93,18 @@ func discreet(f function.Function) function.Function {
 	return function.New(spec)
 }
 
-// lengthFunc counts the elements of a collection, or the characters of a string.
+// lengthFunc counts the elements of a collection, the attributes of an object or
+// the characters of a string.
 func lengthFunc() function.Function {
-	of := func(args []cty.Value) function.Function {
-		if args[0].Type() == cty.String {
-			return stdlib.StrlenFunc
+	call := func(args []cty.Value) (cty.Value, error) {
+		v, marks := args[0].Unmark()
+		switch t := v.Type(); {
+		case t.IsObjectType():
+			return cty.NumberIntVal(int64(len(t.AttributeTypes()))).WithMarks(marks), nil
+		case t == cty.String:
+			return stdlib.StrlenFunc.Call(args)
 		}
-		return stdlib.LengthFunc
+		return stdlib.LengthFunc.Call(args)
 	}
 	return function.New(&function.Spec{
 		Params: []function.Parameter{{
@@ -107,10 +112,10 @@ func lengthFunc() function.Function {
 			AllowDynamicType: true, AllowUnknown: true, AllowMarked: true,
 		}},
 		Type: func(args []cty.Value) (cty.Type, error) {
-			_, err := of(args).ReturnTypeForValues(args)
+			_, err := call(args)
 			return cty.Number, err
 		},
-		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return of(args).Call(args) },
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return call(args) },
 	})
 }
 

@@ -13,6 +13,9 @@ const (
 
 const maxPort = 65535
 
+// maxHost is the last host of the largest network, a /8.
+const maxHost = 1<<24 - 2
+
 // networks checks outside, sync and inside.
 func (f *finder) networks() {
 	seen := map[string]string{}
@@ -36,9 +39,7 @@ func (f *finder) networks() {
 	if o.VIP.IsValid() && o.VIP == o.Gateway {
 		f.add("outside.vip", "Address used twice", "%s is the gateway: the VIP is an address that nobody has.", o.VIP).on("outside.gateway")
 	}
-	if in.VIPHost < 1 {
-		f.add("inside.vip_host", "Number out of range", "A host number is at least 1.")
-	}
+	f.between("inside.vip_host", "Number out of range", in.VIPHost, 1, maxHost, "A host number")
 }
 
 // special are the networks that no host has an address in.
@@ -120,8 +121,8 @@ func (f *finder) nodes() {
 		}
 		f.host(path+".sync", n.Sync, "sync.network", f.p.Sync.Network)
 		f.between(path+".priority", "Priority out of range", n.Priority, 1, 254, "A priority")
-		if n.VLANHost < 0 {
-			f.add(path+".vlan_host", "Number out of range", "A host number is at least 1.")
+		if n.VLANHost != 0 {
+			f.between(path+".vlan_host", "Number out of range", n.VLANHost, 1, maxHost, "A host number")
 		}
 		if !validHost(n.SSHHost) {
 			f.add(path+".ssh_host", "Bad host name", "%q is no host name or address.", n.SSHHost).on(path + ".outside")

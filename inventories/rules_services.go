@@ -227,6 +227,10 @@ func (f *finder) servers(path string, s Service, own map[netip.Addr]string) {
 		}
 		seen[a] = server.Name
 		name, network := f.home(server.Address)
+		if n, ok := reserved(server.Address); name == "" && ok {
+			f.add(at+".address", "Not a host address", "%s lies in %s, which is reserved.", server.Address, n)
+			continue
+		}
 		if name == "" {
 			lost = append(lost, at+".address")
 			continue
@@ -234,6 +238,16 @@ func (f *finder) servers(path string, s Service, own map[netip.Addr]string) {
 		f.host(at+".address", server.Address, name, network)
 	}
 	f.lost(path, s, lost)
+}
+
+// reserved is the special network that an address lies in.
+func reserved(a netip.Addr) (netip.Prefix, bool) {
+	for _, n := range special {
+		if n.Contains(a) {
+			return n, true
+		}
+	}
+	return netip.Prefix{}, false
 }
 
 // home is the network that an address stands in, and its path.
