@@ -1,0 +1,164 @@
+package steps
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"fwprov/inventories"
+	"fwprov/provision"
+)
+
+// services enables and starts the daemons, and lets each run the configuration
+// that is on disk. Whether it does is read off the node: the drop-in of every
+// unit records what it loaded. keepalived is last, so that a node becomes
+// master only when it can serve; the drop-ins hold the same order at boot.
+type services struct {
+	pair *inventories.Pair
+	node inventories.Node
+}
+
+var _ provision.Step = services{}
+
+// daemon is a unit that loads a configuration we write.
+type daemon struct {
+	unit   string
+	loaded string // hash of what it has to have loaded, "" if it must not run
+	reload bool   // takes a new configuration without a restart
+	after  string // sh, run once it was started, restarted or reloaded
+}
+
+func (services) Name() string { return "services" }
+
+func (s services) daemons(f provision.Facts) []daemon {
+	return []daemon{
+		{unit: "conntrackd.service", loaded: conntrackd(s).loaded(f), after: s.afterConntrackd(f)},
+		{unit: "haproxy.service", loaded: haproxy(s).loaded(f), reload: true},
+		{unit: "keepalived.service", loaded: keepalived(s).loaded(f), reload: true},
+	}
+}
+
+// afterConntrackd waits for the daemon (Enterprise Linux's unit is of
+// Type=simple: started means forked) and fills the caches that a restart
+// emptied: ours from the peer, and the peer's from ours if we are active.
+func (s services) afterConntrackd(f provision.Facts) string {
+	script := "for _ in 1 2 3 4 5 6 7 8 9 10; do conntrackd -s >/dev/null 2>&1 && break; sleep 0.5; done\n" +
+		"conntrackd -n >/dev/null 2>&1 || true\n"
+	if slices.ContainsFunc(s.pair.VIPs(), func(v inventories.VIP) bool { return holds(f, v) }) {
+		script += "conntrackd -B >/dev/null 2>&1 || true\n"
+	}
+	return script
+}
+
+func (s services) Probe() provision.Probe {
+	return provision.Probe{Units: []string{"conntrackd.service", "haproxy.service", "keepalived.service"}}
+}
+
+func (s services) Plan(f provision.Facts) ([]provision.Change, error) {
+	var out []provision.Change
+	for _, d := range s.daemons(f) {
+		out = append(out, d.plan(f)...)
+	}
+	for i, c := range out {
+		out[i].Step = s.Name()
+		if c.Target == "keepalived.service" {
+			out[i].Disruptive = c.Why == whyRestart || c.Why == whyReload && reloadMovesVIPs(f, keepalived(s))
+		}
+	}
+	return out, nil
+}
+
+// What a unit's change is for.
+const (
+	whyReload  = "reload: runs an older configuration"
+	whyRestart = "restart: runs an older configuration"
+)
+
+// plan compares a unit with what it has to be: enabled, running, with the
+// configuration on disk.
+func (d daemon) plan(f provision.Facts) []provision.Change {
+	active, enabled, loaded := provision.Key("unit", d.unit, "ActiveState"), provision.Key("unit", d.unit, "UnitFileState"), provision.Key("loaded", d.unit)
+	if d.loaded == "" {
+		return d.planOff(f, active, enabled)
+	}
+	var out []provision.Change
+	if f[enabled] != "enabled" {
+		script := "systemctl enable " + d.unit + "\n"
+		if strings.HasPrefix(f[enabled], "masked") {
+			script = "systemctl unmask " + d.unit + "\nsystemctl unmask --runtime " + d.unit + "\n" + script
+		}
+		out = append(out, provision.Change{Target: d.unit, Action: provision.Run, Why: "enable: starts at boot",
+			From: f.Select(enabled), Makes: provision.Facts{enabled: "enabled"}, Script: script})
+	}
+	c := provision.Change{Target: d.unit, Action: provision.Run, From: f.Select(active, loaded),
+		Makes: provision.Facts{active: "active", loaded: d.loaded}}
+	switch {
+	case f[active] != "active":
+		c.Why = "start: " + state(f[active])
+		c.Script = fmt.Sprintf("systemctl reset-failed %[1]s 2>/dev/null || true\nsystemctl start %[1]s\n", d.unit)
+	case f[loaded] == d.loaded:
+		return out
+	case d.reload && f[loaded] != "":
+		c.Why, c.Script = whyReload, "systemctl reload "+d.unit+"\n"
+	default:
+		// Nothing recorded: it was started without our drop-in, with whatever
+		// options and configuration its package brought.
+		c.Why, c.Script = whyRestart, "systemctl restart "+d.unit+"\n"
+	}
+	c.Script += d.after + failed(d.unit)
+	return append(out, c)
+}
+
+// planOff is the plan of a unit that the inventory does not need.
+func (d daemon) planOff(f provision.Facts, active, enabled string) []provision.Change {
+	if f[active] != "active" && f[enabled] != "enabled" {
+		return nil
+	}
+	makes := provision.Facts{}
+	if f[active] == "active" {
+		makes[active] = "inactive"
+	}
+	if f[enabled] == "enabled" {
+		makes[enabled] = "disabled"
+	}
+	return []provision.Change{{Target: d.unit, Action: provision.Run, Why: "stop: nothing in the inventory needs it",
+		From: f.Select(active, enabled), Makes: makes, Script: "systemctl disable --now " + d.unit + "\n"}}
+}
+
+func state(active string) string {
+	if active == "failed" {
+		return "has failed"
+	}
+	return "does not run"
+}
+
+// failed makes a change fail, with the last words of the daemon, where a unit
+// is not active although systemctl was content.
+func failed(unit string) string {
+	return fmt.Sprintf("systemctl is-active --quiet %[1]s || { systemctl status --no-pager -n 15 %[1]s; exit 1; }\n", unit)
+}
+
+// reloadMovesVIPs reports whether a reload changes the set of VRRP instances:
+// the members of a sync group start anew then, and no node holds the VIPs for
+// an election (3.6 s at 1 s adverts, measured with keepalived 2.2.7).
+func reloadMovesVIPs(f provision.Facts, k keepalived) bool {
+	for _, w := range k.Files(f) {
+		before, ok := f[provision.Key("content", w.Path)]
+		if ok && strings.HasSuffix(w.Path, "/keepalived.conf") {
+			return !slices.Equal(instances(before), instances(string(w.Content)))
+		}
+	}
+	return false
+}
+
+// instances lists the VRRP instances of a configuration, sorted.
+func instances(conf string) []string {
+	var names []string
+	for _, line := range strings.Split(conf, "\n") {
+		if w := strings.Fields(line); len(w) > 1 && w[0] == "vrrp_instance" {
+			names = append(names, w[1])
+		}
+	}
+	slices.Sort(names)
+	return names
+}
