@@ -62,7 +62,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-func edited(t *testing.T, base, edit string) (string, Options) {
+func edited(t testing.TB, base, edit string) (string, Options) {
 	t.Helper()
 	opts := Options{Vars: map[string]string{}}
 	lines := strings.Split(strings.TrimSuffix(base, "\n"), "\n")
