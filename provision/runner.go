@@ -130,6 +130,9 @@ func (r *Runner) exec(ctx context.Context, node, what string, timeout time.Durat
 // probe runs the probes of a node's steps as one command.
 func (r *Runner) probe(ctx context.Context, n Node, probes []namedProbe) (Facts, error) {
 	j := join(r.ID, probes)
+	if _, err := r.conn(ctx, n.Name); err != nil {
+		return nil, err
+	}
 	r.emit(Event{Event: Probing, Node: n.Name})
 	res, err := r.exec(ctx, n.Name, "probe", probeTimeout, remote.Command{Script: j.script})
 	if err != nil {

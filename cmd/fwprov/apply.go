@@ -148,6 +148,9 @@ func (a *application) carryOut(ctx context.Context, plans []*provision.Plan) (in
 func (a *application) one(ctx context.Context, p *pair, plan *provision.Plan) (outcome, error) {
 	sum, err := p.runner.Apply(ctx, plan)
 	o := outcome{summary: sum}
+	if !a.o.json {
+		showSummary(a.scr.stdout(), a.w.outStyle(), p.label, sum)
+	}
 	if err != nil {
 		printError(a.scr.stderr(), a.scr.style, err)
 		o.code = gravest(exitError, a.interruptedCode())
@@ -171,7 +174,7 @@ func (a *application) one(ctx context.Context, p *pair, plan *provision.Plan) (o
 }
 
 func (a *application) showHealth(p *pair, h provision.Health) error {
-	a.scr.hide(pairName(p.label))
+	a.scr.clear()
 	if !a.o.json {
 		healthView{out: a.scr.stdout(), style: a.w.outStyle(), brief: true}.health(p.label, h)
 		return nil
@@ -188,41 +191,23 @@ func (a *application) showHealth(p *pair, h provision.Health) error {
 	return nil
 }
 
-// summarise ends the run, for people and as JSON.
+// summarise ends the run's JSON, with one line for each pair. Without outcomes
+// nothing was tried.
 func (a *application) summarise(plans []*provision.Plan, outcomes []*outcome) error {
-	if a.o.json {
-		for i, p := range a.pairs {
-			doc := summaryDocument{Inventory: p.inventory, Event: "summary"}
-			if outcomes == nil {
-				doc.Failed = unplanned(plans[i])
-			} else if o := outcomes[i]; o != nil {
-				doc.Changed, doc.Failed, doc.Seconds, doc.State = o.summary.Changed, o.summary.Failed, tenths(o.summary.Seconds), o.state
-			}
-			if err := writeJSON(a.scr.stdout(), doc); err != nil {
-				return err
-			}
-		}
+	if !a.o.json {
 		return nil
 	}
-	var sum provision.Summary
-	ran := false
-	for _, o := range outcomes {
-		if o != nil {
-			ran = true
-			sum.Changed += o.summary.Changed
-			sum.Failed += o.summary.Failed
-			sum.Seconds += o.summary.Seconds
+	for i, p := range a.pairs {
+		doc := summaryDocument{Inventory: p.inventory, Event: "summary"}
+		if outcomes == nil {
+			doc.Failed = unplanned(plans[i])
+		} else if o := outcomes[i]; o != nil {
+			doc.Changed, doc.Failed, doc.Seconds, doc.State = o.summary.Changed, o.summary.Failed, tenths(o.summary.Seconds), o.state
+		}
+		if err := writeJSON(a.scr.stdout(), doc); err != nil {
+			return err
 		}
 	}
-	if !ran {
-		return nil
-	}
-	st := a.w.outStyle()
-	text := fmt.Sprintf("%s made in %.1fs.", count(sum.Changed, "change"), sum.Seconds)
-	if sum.Failed > 0 {
-		text = st.red(fmt.Sprintf("%s failed; ", count(sum.Failed, "node"))) + text + " The next apply goes on from there."
-	}
-	fmt.Fprintln(a.scr.stdout(), st.bold(text))
 	return nil
 }
 

@@ -20,7 +20,9 @@ type options struct {
 	sshConfig            string
 }
 
-func flag(name, usage string) cli.Flag { return &cli.BoolFlag{Name: name, Usage: usage, DisableDefaultText: true} }
+func flag(name, usage string) cli.Flag {
+	return &cli.BoolFlag{Name: name, Usage: usage, DisableDefaultText: true}
+}
 
 func jsonFlag() cli.Flag { return flag("json", "print JSON instead of text") }
 

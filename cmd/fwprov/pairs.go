@@ -92,11 +92,11 @@ func load(ctx context.Context, w *world, o options, paths []string) ([]*pair, er
 	failed := false
 	for _, path := range paths {
 		p, src, diags := hcl.Load(path, hclOptions(ctx, w, o, path, len(paths) > 1))
-		if err := showDiagnostics(w, src, diags, o.quiet); err != nil {
-			return nil, err
-		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		if err := showDiagnostics(w, src, diags, o.quiet); err != nil {
+			return nil, err
 		}
 		if p == nil {
 			failed = true

@@ -17,6 +17,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,8 +37,8 @@ type screen struct {
 	done     sync.WaitGroup
 
 	mu     sync.Mutex
-	status []statusLine // in the order in which they came
-	drawn  int          // lines on the screen below everything else
+	status []statusLine // by name
+	drawn  string       // what is on the screen below everything else
 }
 
 type statusLine struct {
@@ -60,10 +61,7 @@ func newScreen(w *world, quiet bool) *screen {
 func (s *screen) close() {
 	close(s.quit)
 	s.done.Wait()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.erase()
-	s.status = nil
+	s.clear()
 }
 
 // show sets the live line of a node.
@@ -79,19 +77,22 @@ func (s *screen) show(name, text string) {
 		}
 	}
 	s.status = append(s.status, statusLine{name, text, s.now()})
+	slices.SortFunc(s.status, func(a, b statusLine) int { return strings.Compare(a.name, b.name) })
 }
 
 // hide takes the live line of a node away.
 func (s *screen) hide(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept := s.status[:0]
-	for _, l := range s.status {
-		if l.name != name {
-			kept = append(kept, l)
-		}
-	}
-	s.status = kept
+	s.status = slices.DeleteFunc(s.status, func(l statusLine) bool { return l.name == name })
+}
+
+// clear takes all live lines away.
+func (s *screen) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.erase()
+	s.status = nil
 }
 
 // stdout and stderr are the two streams, for whole lines.
@@ -121,8 +122,10 @@ func (s *screen) tick() {
 			return
 		case <-t.C:
 			s.mu.Lock()
-			s.erase()
-			s.draw()
+			if s.render() != s.drawn {
+				s.erase()
+				s.draw()
+			}
 			s.mu.Unlock()
 		}
 	}
@@ -130,15 +133,21 @@ func (s *screen) tick() {
 
 // erase leaves the cursor where the first live line began.
 func (s *screen) erase() {
-	if s.drawn > 0 {
-		fmt.Fprintf(s.err, "\x1b[%dA\x1b[J", s.drawn)
-		s.drawn = 0
+	if s.drawn != "" {
+		fmt.Fprintf(s.err, "\x1b[%dA\x1b[J", strings.Count(s.drawn, "\n"))
+		s.drawn = ""
 	}
 }
 
 func (s *screen) draw() {
+	s.drawn = s.render()
+	_, _ = io.WriteString(s.err, s.drawn)
+}
+
+// render returns the live lines as they have to be.
+func (s *screen) render() string {
 	if !s.live || len(s.status) == 0 {
-		return
+		return ""
 	}
 	columns, rows := s.size()
 	names := 0
@@ -152,13 +161,12 @@ func (s *screen) draw() {
 		}
 		took := ""
 		if d := s.now().Sub(l.since); d >= 2*time.Second {
-			took = fmt.Sprintf(" %ds", int(d.Seconds()))
+			took = fmt.Sprintf(" (%ds)", int(d.Seconds()))
 		}
 		text := fmt.Sprintf("%-*s  %s", names, l.name, l.text)
 		b.WriteString(s.style.faint(cut(text, columns-1-len(took))+took) + "\n")
-		s.drawn++
 	}
-	_, _ = io.WriteString(s.err, b.String())
+	return b.String()
 }
 
 // cut shortens text to n characters.

@@ -35,11 +35,11 @@ func verifyCommand(w *world) *cli.Command {
 			for i, p := range s.pairs {
 				g.Go(func() error {
 					found[i], errs[i] = p.runner.Verify(ctx)
-					s.scr.hide(pairName(p.label))
 					return nil
 				})
 			}
 			_ = g.Wait()
+			s.scr.clear()
 			code, err := s.showAll(found)
 			if err != nil {
 				return err

@@ -115,6 +115,18 @@ type summaryDocument struct {
 	State      provision.State `json:"state,omitempty"` // only if it was verified
 }
 
+// showSummary tells people how a pair's apply ended.
+func showSummary(out io.Writer, st style, label string, sum provision.Summary) {
+	text := fmt.Sprintf("%s made in %.1fs", count(sum.Changed, "change"), sum.Seconds)
+	if label != "" {
+		text = label + ": " + text
+	}
+	if sum.Failed > 0 {
+		text += st.red(fmt.Sprintf("; %s failed", count(sum.Failed, "node")))
+	}
+	fmt.Fprintln(out, st.bold(text+"."))
+}
+
 // writeJSON writes one document as one line.
 func writeJSON(w io.Writer, doc any) error {
 	b, err := json.Marshal(doc)

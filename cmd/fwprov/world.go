@@ -65,8 +65,10 @@ func (w *world) ask(ctx context.Context, question string, hidden bool) (string, 
 	if err != nil {
 		fmt.Fprintln(to)
 	}
-	if errors.Is(err, io.EOF) && text != "" {
-		err = nil
+	if errors.Is(err, io.EOF) {
+		if err = nil; text == "" {
+			err = errors.New("there was no answer")
+		}
 	}
 	return strings.TrimRight(text, "\r\n"), err
 }
