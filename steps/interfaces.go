@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	_ "embed" // the templates
 	"fmt"
 	"net/netip"
@@ -122,10 +123,10 @@ func (s interfaces) Plan(f provision.Facts) ([]provision.Change, error) {
 		}
 	}
 	if add := s.planWanted(f); len(add) > 0 {
-		early = append(append(early, s.reread(f, false)...), add...)
+		early = append(append(early, s.reread(f, add, false)...), add...)
 	}
 	if gone := s.planGone(f); len(gone) > 0 {
-		late = append(append(late, s.reread(f, true)...), gone...)
+		late = append(append(late, s.reread(f, gone, true)...), gone...)
 	}
 	slices.Reverse(late) // late changes are carried out from the last to the first
 	return append(early, late...), nil
@@ -134,11 +135,14 @@ func (s interfaces) Plan(f provision.Facts) ([]provision.Change, error) {
 // reread lets the network manager know of the files before interfaces come and
 // go, lest it configures a new one in its own way. There is none to tell with
 // ifupdown and ifcfg.
-func (s interfaces) reread(f provision.Facts, late bool) []provision.Change {
+func (s interfaces) reread(f provision.Facts, changes []provision.Change, late bool) []provision.Change {
 	c := provision.Change{Step: s.Name(), Action: provision.Run, Why: "reads its files again", Late: late}
 	switch f.Get("os", "network") {
 	case "networkmanager":
 		c.Target, c.Script = "NetworkManager.service", "nmcli connection reload"
+		if !late {
+			c.Script += "\n" + nmSettled(changes)
+		}
 	case "networkd":
 		c.Target, c.Script = "systemd-networkd.service", "networkctl reload"
 		if !versionAtLeast(f.Get("version", "systemd"), "244") {
@@ -149,6 +153,34 @@ func (s interfaces) reread(f provision.Facts, late bool) []provision.Change {
 		return nil
 	}
 	return []provision.Change{c}
+}
+
+// nmSettled waits until NetworkManager is done with the interfaces of changes:
+// while it activates one it takes addresses away. It makes VLANs that it learns
+// of, but not those it had before and that somebody deleted: these are not
+// waited for as long.
+func nmSettled(changes []provision.Change) string {
+	var names []string
+	for _, c := range changes {
+		names = append(names, provision.Quote(c.Target))
+	}
+	return `n=0
+while [ $n -lt 100 ]; do
+	s=$(nmcli -t -f DEVICE,STATE device)
+	busy=
+	for d in ` + strings.Join(names, " ") + `; do
+		case "
+$s" in
+		*"
+$d:connected"* | *"
+$d:unmanaged"*) ;;
+		*) if [ $n -lt 20 ] || [ -e "/sys/class/net/$d" ]; then busy=1; break; fi ;;
+		esac
+	done
+	[ -n "$busy" ] || break
+	n=$((n + 1))
+	sleep 0.1
+done`
 }
 
 // planWanted brings up the trunk and every VLAN interface with its address.
@@ -187,6 +219,9 @@ func (s interfaces) planInterface(f provision.Facts, w vlanInterface) (provision
 		c.Action = provision.Create
 		kind := fmt.Sprintf("vlan %s %d", s.pair.Inside.Interface, w.ID)
 		why = append(why, fmt.Sprintf("VLAN %d on %s, %s", w.ID, s.pair.Inside.Interface, w.Addr))
+		if f.Get("os", "network") == "networkmanager" { // an interface it did not make itself it would configure later
+			script = append(script, fmt.Sprintf("[ -e /sys/class/net/%s ] || nmcli -w 20 connection up %s || :", name, provision.Quote("fwprov-"+w.Name)))
+		}
 		script = append(script, fmt.Sprintf("[ -e /sys/class/net/%[1]s ] || ip link add link %[2]s name %[1]s type vlan id %[3]d || [ -e /sys/class/net/%[1]s ]",
 			name, provision.Quote(s.pair.Inside.Interface), w.ID))
 		rest = kind
@@ -232,11 +267,11 @@ func managedInterface(f provision.Facts, name string) (how, addr string) {
 	return w[1], w[2]
 }
 
-// delAddr removes an address. Without promote_secondaries, which the sysctl
+// delAddr removes an address, unless NetworkManager was faster. Without promote_secondaries, which the sysctl
 // step sets, the kernel would take the VIPs of that network with it.
 func delAddr(name, addr string) string {
-	n := provision.Quote(name)
-	return fmt.Sprintf("echo 1 >/proc/sys/net/ipv4/conf/%s/promote_secondaries\nip addr del %s dev %s", n, provision.Quote(addr), n)
+	return fmt.Sprintf("echo 1 >/proc/sys/net/ipv4/conf/%[1]s/promote_secondaries\n"+
+		"ip addr del %[2]s dev %[1]s || [ -z \"$(ip -o -4 addr show dev %[1]s to %[2]s)\" ]", provision.Quote(name), provision.Quote(addr))
 }
 
 // planGone takes down what left the inventory, after everyone let go of it.
@@ -246,7 +281,11 @@ func (s interfaces) planGone(f provision.Facts) []provision.Change {
 		keep[w.Name] = true
 	}
 	var out []provision.Change
-	for _, name := range f.Names("managed", "interface") {
+	names := f.Names("managed", "interface")
+	slices.SortFunc(names, func(a, b string) int { // by VLAN id once the late ones are reversed
+		return cmp.Or(len(b)-len(a), strings.Compare(b, a))
+	})
+	for _, name := range names {
 		how, addr := managedInterface(f, name)
 		if keep[name] || how == "" {
 			continue
@@ -294,16 +333,21 @@ func (s interfaces) findings(f provision.Facts) provision.Findings {
 			add("remove it, or name another interface in the inside block", "%s has the address %s, but a VLAN trunk carries none", trunk, strings.Join(have, ", "))
 		}
 	}
+	var absent []string
 	for _, w := range want {
 		link := strings.Fields(f.Get("link", w.Name))
 		switch {
 		case len(link) == 0 && !w.VLAN:
-			add("install the kernel's module 8021q, or make the interface by other means", "the kernel has no 802.1q, and there is no interface %s", w.Name)
+			absent = append(absent, w.Name)
 		case len(link) == 4 && (link[2] != trunk || link[3] != fmt.Sprint(w.ID)):
 			add("remove that interface, or give it another name", "%s is VLAN %s of %s, it should be VLAN %d of %s", w.Name, link[3], link[2], w.ID, trunk)
 		case len(link) == 1 && w.VLAN:
 			add("remove that interface, or give it another name", "%s exists, but it is no VLAN of %s", w.Name, trunk)
 		}
+	}
+	if len(absent) > 0 {
+		add("install the kernel's module 8021q, or make interfaces of that name by other means",
+			"the kernel has no 802.1q, and there is no interface %s", strings.Join(absent, ", "))
 	}
 	switch f.Get("os", "network") {
 	case "":

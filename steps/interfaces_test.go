@@ -137,7 +137,7 @@ func TestInterfacesPlan(t *testing.T) {
 				return f.With(provision.Facts{"file " + w.Path: provision.FileState(h, w.Perm(), "0:0"), "managed file " + w.Path: "interfaces " + h})
 			}, "delete eth2.2: left the inventory (late)\n", ""},
 		{"last VLAN removed", "ifupdown", nil, func(p *inventories.Pair) { p.VLANs = nil }, nil,
-			"delete eth2.3: left the inventory (late)\ndelete eth2.2: left the inventory (late)\n" +
+			"delete eth2.2: left the inventory (late)\ndelete eth2.3: left the inventory (late)\n" +
 				"delete /etc/network/interfaces.d/fwprov: left the inventory (late)\n", ""},
 		{"address of a node changed", "ifupdown", nil,
 			func(p *inventories.Pair) { p.VLANs[0].Addresses["fw01"] = p.VLANs[0].Addresses["fw01"].Prev().Prev() },
