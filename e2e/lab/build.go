@@ -37,6 +37,7 @@ func (l *Lab) extend(ctx context.Context, top Topology, keys *keys) error {
 		}
 		have.Bridges = append(have.Bridges, b)
 	}
+	fresh := newListens(have.Hosts, top.Hosts)
 	for _, want := range top.Hosts {
 		i := slices.IndexFunc(have.Hosts, func(h Host) bool { return h.Name == want.Name })
 		var err error
@@ -51,7 +52,48 @@ func (l *Lab) extend(ctx context.Context, top Topology, keys *keys) error {
 		}
 	}
 	have.Notes = top.Notes
-	return l.save()
+	if err := l.save(); err != nil {
+		return err
+	}
+	for _, f := range fresh {
+		if err := l.waitServer(ctx, f.host, f.listen); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endpoint is one port of one host.
+type endpoint struct {
+	host   Host
+	listen Listen
+}
+
+// newListens are the ports that want has more than have.
+func newListens(have, want []Host) []endpoint {
+	var out []endpoint
+	for _, w := range want {
+		i := slices.IndexFunc(have, func(h Host) bool { return h.Name == w.Name })
+		for _, listen := range w.Listens {
+			if i < 0 || !slices.Contains(have[i].Listens, listen) {
+				out = append(out, endpoint{w, listen})
+			}
+		}
+	}
+	return out
+}
+
+// waitServer waits until a server takes connections.
+func (l *Lab) waitServer(ctx context.Context, h Host, listen Listen) error {
+	addr := fmt.Sprintf("%s:%d", address(h), listen.Port)
+	what := fmt.Sprintf("%s: waiting for the %s server on %s", h.Name, listen.Protocol, addr)
+	return l.until(ctx, what, func() bool {
+		conn, err := l.Dial(ctx, h.Name, "tcp", addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
 }
 
 // addHost builds a host and starts what runs on it.

@@ -34,6 +34,7 @@ func (l *Lab) Exec(ctx context.Context, host string, command ...string) (Result,
 	if err != nil {
 		return Result{}, err
 	}
+	endGroup(cmd)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
@@ -48,7 +49,8 @@ func (l *Lab) Exec(ctx context.Context, host string, command ...string) (Result,
 	return res, nil
 }
 
-// Command is the command that Exec runs, with its streams left to the caller.
+// Command is the command that Exec runs, with its streams left to the caller: it
+// may be a shell on a terminal.
 func (l *Lab) Command(ctx context.Context, host string, command ...string) (*exec.Cmd, error) {
 	h, err := l.Host(host)
 	if err != nil {
@@ -63,9 +65,7 @@ func (l *Lab) Command(ctx context.Context, host string, command ...string) (*exe
 		args = []string{"--target", strconv.Itoa(pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd", "--", "env", "-i"}
 		args = append(args, nodeEnv...)
 	}
-	cmd := exec.CommandContext(ctx, "nsenter", append(args, command...)...)
-	endGroup(cmd)
-	return cmd, nil
+	return exec.CommandContext(ctx, "nsenter", append(args, command...)...), nil
 }
 
 // AdminCommand is a command on the admin host, which is where fwprov is run: in
@@ -78,7 +78,6 @@ func (l *Lab) AdminCommand(ctx context.Context, name string, args ...string) *ex
 		}
 	}
 	cmd.Env = append(cmd.Env, "HOME="+l.Home())
-	endGroup(cmd)
 	return cmd
 }
 

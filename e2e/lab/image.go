@@ -124,7 +124,7 @@ func (c images) unpack(ctx context.Context, ball, tree string) error {
 func imageKey(name string) (string, error) {
 	parent, ok := imageParents[name]
 	if !ok {
-		return "", fmt.Errorf("there is no image %q: debian or el", name)
+		return "", fmt.Errorf("there is no image %q", name)
 	}
 	h := sha256.New()
 	if parent != "" {

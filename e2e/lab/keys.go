@@ -7,7 +7,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/pem"
-	"fmt"
 	"os"
 	"strings"
 
@@ -25,7 +24,7 @@ type keyPair struct{ name, private, public string }
 
 // makeKeys makes the admin's key and the nodes' host keys, and the home
 // directory from which the nodes are reached with them.
-func (l *Lab) makeKeys(nodes []Host) (*keys, error) {
+func (l *Lab) makeKeys(nodes []Host, login Login) (*keys, error) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -42,10 +41,9 @@ func (l *Lab) makeKeys(nodes []Host) (*keys, error) {
 			return nil, err
 		}
 		k.host[n.Name] = hostKeys
-		names := append([]string{n.Name, address(n).String()}, n.Aliases...)
-		fmt.Fprintf(&known, "%s %s", strings.Join(names, ","), hostKeys[0].public)
+		known.WriteString(knownHosts(n, login, hostKeys[0].public))
 	}
-	return k, l.writeHome(admin, known.String(), sshConfig(nodes, l.Home()))
+	return k, l.writeHome(admin, known.String(), sshConfig(nodes, login, l.Home()))
 }
 
 func (l *Lab) writeHome(admin keyPair, known, config string) error {

@@ -41,11 +41,12 @@ type Options struct {
 	Image    string                           // Debian or EL; only Up needs it
 	StateDir string                           // "": DefaultStateDir
 	CacheDir string                           // "": DefaultCacheDir; holds the images and the disks
+	Keep     bool                             // leave a lab that did not come up as it is, for a look at it
 	Log      func(format string, args ...any) // progress; nil: none
 }
 
-// Lab is a network that is up. Its methods may be used by one goroutine at a
-// time, except Exec, AdminCommand and Dial, which may be used by many.
+// Lab is a network that is up. Its methods may be used by many goroutines,
+// except Sync and Down, which must be alone.
 type Lab struct {
 	opts  Options
 	state state
@@ -80,7 +81,7 @@ func (o Options) complete() (Options, error) {
 }
 
 // Up builds the network of a pair and returns when both nodes answer over SSH.
-// If it fails nothing of it stays. The first lab of an image builds the image,
+// If it fails nothing of it stays, unless opts.Keep. The first lab of an image builds the image,
 // which takes about a minute and the network; all others take seconds.
 func Up(ctx context.Context, pair *inventories.Pair, opts Options) (*Lab, error) {
 	opts, err := opts.complete()
@@ -89,6 +90,9 @@ func Up(ctx context.Context, pair *inventories.Pair, opts Options) (*Lab, error)
 	}
 	if err := Check(); err != nil {
 		return nil, err
+	}
+	if opts.Image != Debian && opts.Image != EL {
+		return nil, fmt.Errorf("there is no image %q: %s or %s", opts.Image, Debian, EL)
 	}
 	top, err := Plan(pair)
 	if err != nil {
@@ -99,6 +103,9 @@ func Up(ctx context.Context, pair *inventories.Pair, opts Options) (*Lab, error)
 		return nil, err
 	}
 	if err := l.build(ctx, top); err != nil {
+		if opts.Keep {
+			return nil, fmt.Errorf("lab %s, which is left as it is: %w", opts.Name, err)
+		}
 		// What was begun is taken down even if ctx is what ended it.
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()
@@ -131,7 +138,8 @@ func (l *Lab) build(ctx context.Context, top Topology) error {
 			nodes = append(nodes, h)
 		}
 	}
-	keys, err := l.makeKeys(nodes)
+	l.state.Topology.SSH = top.SSH
+	keys, err := l.makeKeys(nodes, top.SSH)
 	if err != nil {
 		return fmt.Errorf("make SSH keys: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // file is one file of a node's disk, written before its first boot.
@@ -28,7 +29,12 @@ func (l *Lab) makeNode(ctx context.Context, h Host, keys *keys) error {
 		return err
 	}
 	upper := filepath.Join(l.disk(h.Name), "upper")
-	for _, f := range l.nodeFiles(h, keys) {
+	files := l.nodeFiles(h, keys)
+	account, err := loginFiles(tree, l.state.Topology.SSH, keys.authorized)
+	if err != nil {
+		return err
+	}
+	for _, f := range append(files, account...) {
 		if err := writeDisk(upper, tree, f); err != nil {
 			return err
 		}
@@ -68,6 +74,50 @@ func (l *Lab) nodeFiles(h Host, keys *keys) []file {
 	}
 	return files
 }
+
+// loginFiles are the account and the port that the inventory wants beside root
+// and port 22, as its administrator would have set them up.
+func loginFiles(tree string, login Login, authorized string) ([]file, error) {
+	var files []file
+	if login.Port != 22 {
+		files = append(files,
+			file{"etc/ssh/sshd_config.d/port.conf", 0o644, 0, fmt.Sprintf("Port 22\nPort %d\n", login.Port)},
+			file{"etc/firewalld/zones/public.xml", 0o644, 0, fmt.Sprintf(publicZone, login.Port)})
+	}
+	const uid = 2000
+	passwd, err := os.ReadFile(filepath.Join(tree, "etc/passwd"))
+	if err != nil || strings.Contains("\n"+string(passwd), "\n"+login.User+":") {
+		return files, err
+	}
+	for name, line := range map[string]string{
+		"passwd": fmt.Sprintf("%s:x:%d:%[2]d::/home/%[1]s:/bin/bash\n", login.User, uid),
+		"group":  fmt.Sprintf("%s:x:%d:\n", login.User, uid),
+		"shadow": fmt.Sprintf("%s:*:19000:0:99999:7:::\n", login.User),
+	} {
+		data, err := os.ReadFile(filepath.Join(tree, "etc", name))
+		if err != nil {
+			return nil, err
+		}
+		mode := os.FileMode(0o644)
+		if name == "shadow" {
+			mode = 0o600
+		}
+		files = append(files, file{"etc/" + name, mode, 0, string(data) + line})
+	}
+	return append(files,
+		file{"home/" + login.User + "/.ssh/authorized_keys", 0o600, uid, authorized},
+		file{"etc/sudoers.d/" + login.User, 0o440, 0, login.User + " ALL=(ALL:ALL) NOPASSWD: ALL\n"}), nil
+}
+
+// publicZone is firewalld's default zone with one more port.
+const publicZone = `<?xml version="1.0" encoding="utf-8"?>
+<zone>
+  <short>Public</short>
+  <service name="ssh"/>
+  <service name="dhcpv6-client"/>
+  <port port="%d" protocol="tcp"/>
+</zone>
+`
 
 // writeDisk puts a file on top of an image. Folders that the image has keep the
 // mode and the owner they have there; new ones belong to the file's owner.

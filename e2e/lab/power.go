@@ -24,7 +24,7 @@ func (l *Lab) WaitSSH(ctx context.Context, node string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		if l.greets(ctx, address(h).String()+":22") {
+		if l.greets(ctx, fmt.Sprintf("%s:%d", address(h), l.state.Topology.SSH.Port)) {
 			return nil
 		}
 		if err := pause(ctx); err != nil {

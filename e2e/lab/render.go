@@ -143,13 +143,25 @@ func etcHosts(h Host) string {
 }
 
 // sshConfig lets ssh find the nodes by name.
-func sshConfig(nodes []Host, home string) string {
+func sshConfig(nodes []Host, login Login, home string) string {
 	var s strings.Builder
 	for _, h := range nodes {
 		fmt.Fprintf(&s, "Host %s\n    HostName %s\n\n", strings.Join(append([]string{h.Name}, h.Aliases...), " "), address(h))
 	}
-	fmt.Fprintf(&s, "Host *\n    User root\n    IdentityFile %s/.ssh/id_ed25519\n    UserKnownHostsFile %[1]s/.ssh/known_hosts\n    StrictHostKeyChecking yes\n", home)
+	fmt.Fprintf(&s, "Host *\n    User %s\n    Port %d\n", login.User, login.Port)
+	fmt.Fprintf(&s, "    IdentityFile %s/.ssh/id_ed25519\n    UserKnownHostsFile %[1]s/.ssh/known_hosts\n    StrictHostKeyChecking yes\n", home)
 	return s.String()
+}
+
+// knownHosts is one node's line of known_hosts.
+func knownHosts(h Host, login Login, key string) string {
+	names := append([]string{h.Name, address(h).String()}, h.Aliases...)
+	if login.Port != 22 {
+		for i, n := range names {
+			names[i] = fmt.Sprintf("[%s]:%d", n, login.Port)
+		}
+	}
+	return strings.Join(names, ",") + " " + key
 }
 
 // address is where a host is reached: that of its first link.

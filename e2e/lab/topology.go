@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strconv"
 
 	"fwprov/inventories"
@@ -33,7 +35,14 @@ const (
 type Topology struct {
 	Bridges []Bridge
 	Hosts   []Host
+	SSH     Login
 	Notes   []string // what the inventory asks for and this network does not have
+}
+
+// Login is how the nodes are reached over SSH.
+type Login struct {
+	User string
+	Port int
 }
 
 // Bridge is one switch of the lab.
@@ -106,6 +115,7 @@ func digest(host, iface string) string {
 // Plan lays the network of a pair out. The pair is complete and valid.
 func Plan(p *inventories.Pair) (Topology, error) {
 	b := builder{pair: p, used: usedAddresses(p), hosts: map[string]bool{}}
+	b.login()
 	b.bridge(bridgeOutside, 0)
 	b.bridge(bridgeSync, 0)
 	b.bridge(bridgeTrunk, 0)
@@ -114,6 +124,10 @@ func Plan(p *inventories.Pair) (Topology, error) {
 		b.bridge(vlanBridge(v.ID), v.ID)
 	}
 	for _, n := range p.Nodes {
+		switch n.Name {
+		case Gateway, Client, Admin, switchHost:
+			return Topology{}, fmt.Errorf("node %s: the lab has a host of its own by that name", n.Name)
+		}
 		b.node(n)
 	}
 	if err := b.surroundings(); err != nil {
@@ -139,6 +153,20 @@ func (b *builder) bridge(name string, vlan int) {
 func (b *builder) add(h Host) {
 	b.hosts[h.Name] = true
 	b.top.Hosts = append(b.top.Hosts, h)
+}
+
+// login takes from the inventory how the nodes are reached. A way around by
+// another host has no place here.
+func (b *builder) login() {
+	s := b.pair.SSH
+	b.top.SSH = Login{User: cmp.Or(s.User, "root"), Port: cmp.Or(s.Port, 22)}
+	if s.ProxyJump != "" {
+		b.note("ssh.proxy_jump %s: the lab has no such host, and reaches the nodes directly", s.ProxyJump)
+	}
+}
+
+func (b *builder) note(format string, args ...any) {
+	b.top.Notes = append(b.top.Notes, fmt.Sprintf(format, args...))
 }
 
 // link makes a Link with its fixed MAC.
@@ -252,7 +280,7 @@ func (b *builder) servers() {
 			}
 			bridge, bits, via, ok := b.home(srv.Address)
 			if !ok {
-				b.top.Notes = append(b.top.Notes, fmt.Sprintf("server %s of service %s: %s is in no network of the inventory", srv.Name, s.Name, srv.Address))
+				b.note("server %s of service %s: %s is in no network of the inventory", srv.Name, s.Name, srv.Address)
 				continue
 			}
 			name := b.unique(srv.Name, s.Name+"-"+srv.Name)
@@ -275,9 +303,9 @@ func (b *builder) idleVLANs() {
 		if b.inhabited(vlanBridge(v.ID)) {
 			continue
 		}
-		addr, ok := b.free(v.Network, 1)
+		addr, ok := b.free(v.Network, 100)
 		if !ok {
-			b.top.Notes = append(b.top.Notes, fmt.Sprintf("vlan %s: no address is left for a host", v.Name))
+			b.note("vlan %s: no address is left for a host", v.Name)
 			continue
 		}
 		name := b.unique(v.Name, "vlan-"+v.Name)
@@ -312,14 +340,14 @@ func (b *builder) home(a netip.Addr) (bridge string, bits int, via netip.Addr, o
 	return "", 0, netip.Addr{}, false
 }
 
-// unique takes the first name that no host has yet.
+// unique takes the first name that no host has yet. It can be the name of a file.
 func (b *builder) unique(names ...string) string {
 	for _, n := range names {
-		if !b.hosts[n] {
+		if n = fileName.ReplaceAllString(n, "-"); !b.hosts[n] && n != switchHost {
 			return n
 		}
 	}
-	base := names[len(names)-1]
+	base := fileName.ReplaceAllString(names[len(names)-1], "-")
 	for i := 2; ; i++ {
 		if n := base + "-" + strconv.Itoa(i); !b.hosts[n] {
 			return n
@@ -375,6 +403,9 @@ func protocol(s inventories.Service) string {
 	}
 	return "tcp"
 }
+
+// fileName finds what a host's name shall not have in it.
+var fileName = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
 
 // anywhere is the destination of a default route.
 var anywhere = netip.MustParsePrefix("0.0.0.0/0")

@@ -1,6 +1,8 @@
 # Debian: ifupdown, and a repository on the machine itself with what an apply installs.
 . "$RECIPE/common.sh"
 
+# The base may be older than what the repository has today.
+in_root apt-get update -qq
 apt_install ifupdown
 cat >"$ROOT/etc/network/interfaces" <<'END'
 source /etc/network/interfaces.d/*

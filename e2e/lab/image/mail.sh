@@ -1,6 +1,8 @@
 # A mail exchanger: Postfix that takes mail for everybody and keeps all of it in one mailbox.
 . "$RECIPE/common.sh"
 
+# The base may be older than what the repository has today.
+in_root apt-get update -qq
 apt_install postfix
 cat >"$ROOT/etc/postfix/main.cf" <<'END'
 compatibility_level = 3.6
