@@ -40,7 +40,10 @@ func (l *Lab) Exec(ctx context.Context, host string, command ...string) (Result,
 	err = cmd.Run()
 	res := Result{Stdout: stdout.String(), Stderr: stderr.String()}
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && ctx.Err() == nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		err = ctx.Err()
+	case errors.As(err, &exit):
 		res.Code, err = exit.ExitCode(), nil
 	}
 	if err != nil {
