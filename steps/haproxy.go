@@ -71,6 +71,10 @@ func hasLocalPeer(f provision.Facts) bool {
 	return versionAtLeast(f.Get("version", "haproxy"), "2.2")
 }
 
+// countsFiles: as many connections as the limit of open files has room for,
+// without being told. Earlier versions take 2000.
+func countsFiles(f provision.Facts) bool { return versionAtLeast(f.Get("version", "haproxy"), "2.0") }
+
 // haproxyOptions are the unit's options file and the variable in it.
 func haproxyOptions(f provision.Facts) (path, name string) {
 	if debian(f) {
@@ -96,6 +100,7 @@ func (s haproxy) config(f provision.Facts) []byte {
 	version := f.Get("version", "haproxy")
 	d := struct {
 		Privileges         []string
+		MaxConn            int
 		HardStop, ExposeFD bool
 		StatPort           int
 		LocalPeer          string
@@ -106,6 +111,9 @@ func (s haproxy) config(f provision.Facts) []byte {
 		HardStop:   versionAtLeast(version, "1.8"),
 		ExposeFD:   versionAtLeast(version, "1.8"),
 		StatPort:   statPort,
+	}
+	if !countsFiles(f) {
+		d.MaxConn = 20000
 	}
 	if hasLocalPeer(f) {
 		d.LocalPeer = s.pair.FQDN(s.node)
@@ -184,6 +192,9 @@ func (s haproxy) dropIn(f provision.Facts) []byte {
 		b.WriteString(noStartLimit)
 	}
 	b.WriteString("\n[Service]\n" + loadedLines("haproxy.service", true, haproxyConf) + restartForever)
+	if countsFiles(f) {
+		b.WriteString("LimitNOFILE=65536\n")
+	}
 	if versionAtLeast(f.Get("version", "systemd"), "233") {
 		// The socket of the log, inside the chroot.
 		b.WriteString("BindReadOnlyPaths=-/dev/log:/var/lib/haproxy/dev/log\n")
