@@ -29,8 +29,9 @@ type Options struct {
 	KeepAlive   time.Duration // of silence until the server is asked for a sign of life; default 5 s. After three times as much the connection is cut
 	Dialer      func(ctx context.Context, network, addr string) (net.Conn, error)
 	// OnUnknownHost is asked about a host that no known_hosts file has; nil
-	// from it lets this connection go on. Without it the error is returned.
-	OnUnknownHost func(*HostKeyUnknownError) error
+	// from it lets this connection go on. Without it the error is returned. It
+	// must return when its context ends, which is that of the login.
+	OnUnknownHost func(context.Context, *HostKeyUnknownError) error
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -156,7 +157,10 @@ func (c *Client) hop(ctx context.Context, h hop, o Options) error {
 	stop := context.AfterFunc(ctx, func() { c.link.cut(context.Cause(ctx)) })
 	defer stop()
 
-	v := verdict{keys: keys, ask: o.OnUnknownHost}
+	v := verdict{keys: keys}
+	if o.OnUnknownHost != nil {
+		v.ask = func(e *HostKeyUnknownError) error { return o.OnUnknownHost(ctx, e) }
+	}
 	config := &ssh.ClientConfig{User: h.user, HostKeyAlgorithms: keys.algorithms(), HostKeyCallback: v.check}
 	if len(creds.signers) > 0 {
 		config.Auth = []ssh.AuthMethod{ssh.PublicKeys(creds.signers...)}

@@ -34,8 +34,9 @@ type Result struct {
 
 // Exec runs a command and waits for it. It fails if the command could not be run
 // or was cut off; an exit status other than 0 is no error. When ctx ends first,
-// the command is sent SIGTERM and its session is closed, which it may
-// survive; other commands on the connection go on.
+// the command's session is closed and other commands on the connection go on. The
+// command itself gets a SIGTERM where the server allows it (sshd does not for
+// root); else it runs until it meets the end of its input or output.
 func (c *Client) Exec(ctx context.Context, cmd Command) (Result, error) {
 	line, script, err := commandLine(cmd.Script, c.sudo, cmd.Stdin != nil)
 	if err != nil {

@@ -314,7 +314,9 @@ func parseJump(item string) (jump, error) {
 		}
 	}
 	j.host = rest
-	if _, err := netip.ParseAddr(rest); err != nil && strings.Contains(rest, ":") {
+	if in, ok := strings.CutPrefix(rest, "["); ok && strings.HasSuffix(in, "]") {
+		j.host = strings.TrimSuffix(in, "]")
+	} else if _, err := netip.ParseAddr(rest); err != nil && strings.Contains(rest, ":") {
 		host, port, err := net.SplitHostPort(rest)
 		if err != nil {
 			return j, fmt.Errorf("%q is not [user@]host[:port]", item)
@@ -324,8 +326,6 @@ func parseJump(item string) (jump, error) {
 			return j, fmt.Errorf("port %q of %q is not in 1..65535", port, item)
 		}
 		j.host, j.port = host, int(n)
-	} else if in, ok := strings.CutPrefix(rest, "["); ok && strings.HasSuffix(in, "]") {
-		j.host = strings.TrimSuffix(in, "]")
 	}
 	odd := func(r rune) bool {
 		return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("/[]@", r)
