@@ -4,267 +4,241 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"path"
 	"slices"
-	"strings"
 	"time"
-
-	"fwprov/provision/remote"
 )
 
 // Summary is how an apply ended.
 type Summary struct {
-	Changed int // changes carried out
-	Failed  int // nodes that could not be brought to their plan
-	Seconds float64
+	Changed    int  // changes carried out and kept
+	Failed     int  // nodes that could not be brought to their plan
+	RolledBack bool // a node went back to what it was
+	Seconds    float64
 }
+
+// RolledBackError says that a node is as it was before the run.
+type RolledBackError struct {
+	Node   string
+	Cause  error    // why it went back
+	Failed []string // what could not be restored
+}
+
+func (e *RolledBackError) Error() string {
+	s := fmt.Sprintf("node %s went back to what it was: %v", e.Node, e.Cause)
+	for _, f := range e.Failed {
+		s += fmt.Sprintf("\n  could not be restored: %s (see %s/log on the node)", f, snapshotDir)
+	}
+	return s
+}
+
+func (e *RolledBackError) Unwrap() error { return e.Cause }
+
+// ErrStale says that a node is no longer what it was when the plan was made.
+var ErrStale = errors.New("the node has changed since the plan was made; nothing was changed, run fwprov again")
 
 // Apply carries out a plan that this Runner made, exactly as it is: nodes that
 // are not active first, side by side if none is. If one fails, those that come
-// after it are left alone. The error joins what went wrong; Summary is valid
-// in any case.
+// after it are left alone. A node that cannot be brought to its plan and
+// confirmed over a new connection goes back to what it was. The error joins
+// what went wrong: *LockedError, *RolledBackError, ErrStale, or the end of ctx,
+// after which the step in hand is still finished. Summary is valid in any case.
 func (r *Runner) Apply(ctx context.Context, p *Plan) (Summary, error) {
 	start := r.Now()
+	sum, err := r.applyPlan(ctx, p)
+	sum.Seconds = r.Now().Sub(start).Seconds()
+	return sum, err
+}
+
+func (r *Runner) applyPlan(ctx context.Context, p *Plan) (Summary, error) {
+	var apps []*application
+	for _, wave := range order(p.Nodes) {
+		for _, n := range wave {
+			if len(n.Changes) > 0 {
+				apps = append(apps, newApplication(r, n))
+			}
+		}
+	}
+	if len(apps) == 0 {
+		return Summary{}, nil
+	}
+	if err := r.lockFor(ctx, p); err != nil {
+		return Summary{}, err
+	}
+	defer r.Unlock()
+	defer func() {
+		_ = eachApp(apps, func(a *application) error { a.unstage(ctx); return nil })
+	}()
+	if err := eachApp(apps, func(a *application) error { return a.prepare(ctx) }); err != nil {
+		for _, a := range apps {
+			r.emit(Event{Event: NodeFailed, Node: a.n.Name, Error: err.Error()})
+		}
+		return Summary{Failed: len(apps)}, err
+	}
+	return r.waves(ctx, p, apps)
+}
+
+// lockFor takes the locks, unless the caller has them from before the plan, and
+// makes sure that the plan is still that of the nodes.
+func (r *Runner) lockFor(ctx context.Context, p *Plan) error {
+	if len(r.locks) > 0 {
+		return nil
+	}
+	if err := r.Lock(ctx, 0); err != nil {
+		return err
+	}
+	err := each(r.Nodes, func(i int, n Node) error {
+		f, err := r.probe(ctx, n, probes(n))
+		if err != nil {
+			return err
+		}
+		return p.Nodes[i].fresh(f, r.wants)
+	})
+	if err != nil {
+		r.Unlock()
+	}
+	return err
+}
+
+// waves changes the nodes in their order and stops at the first failure.
+func (r *Runner) waves(ctx context.Context, p *Plan, apps []*application) (Summary, error) {
 	var sum Summary
 	var errs []error
 	for _, wave := range order(p.Nodes) {
-		if len(errs) > 0 {
-			for _, n := range wave {
-				if len(n.Changes) > 0 {
-					r.emit(Event{Event: NodeSkipped, Node: n.Name, Message: "left as it is, because the other node failed"})
-				}
+		now := slices.DeleteFunc(slices.Clone(apps), func(a *application) bool { return !slices.Contains(wave, a.n) })
+		if len(errs) > 0 || ctx.Err() != nil {
+			for _, a := range now {
+				r.emit(Event{Event: NodeSkipped, Node: a.n.Name, Message: "left as it is"})
 			}
 			continue
 		}
-		nodes := make([]Node, len(wave))
-		done := make([]int, len(wave))
-		for i, n := range wave {
-			nodes[i].Name = n.Name
-		}
-		err := each(nodes, func(i int, _ Node) error {
-			var err error
-			done[i], err = r.applyNode(ctx, wave[i])
-			return err
-		})
-		for i := range wave {
-			sum.Changed += done[i]
-		}
-		if err != nil {
-			errs = append(errs, err)
-			sum.Failed += len(err.(interface{ Unwrap() []error }).Unwrap())
+		_ = eachApp(now, func(a *application) error { a.err = a.run(ctx); return nil })
+		for _, a := range now {
+			var back *RolledBackError
+			switch {
+			case a.err == nil:
+				sum.Changed += a.done
+				continue
+			case errors.As(a.err, &back):
+				sum.RolledBack = true
+				a.done = 0
+			}
+			sum.Changed += a.done
+			sum.Failed++
+			errs = append(errs, a.err)
 		}
 	}
-	sum.Seconds = r.Now().Sub(start).Seconds()
+	if len(errs) == 0 && ctx.Err() != nil {
+		errs = append(errs, context.Cause(ctx))
+	}
 	return sum, errors.Join(errs...)
 }
 
-// applyNode brings one node to its plan, looks again over a new connection, and
-// returns how many changes were carried out.
-func (r *Runner) applyNode(ctx context.Context, n *NodePlan) (int, error) {
-	if len(n.Changes) == 0 {
-		return 0, nil
-	}
-	start := r.Now()
-	a := &application{r: r, n: n, facts: n.facts}
-	err := a.run(ctx)
-	if err == nil {
-		err = r.confirm(ctx, n)
-	}
-	if err != nil {
-		r.emit(Event{Event: NodeFailed, Node: n.Name, Error: err.Error()})
-		return a.done, err
-	}
-	r.emit(Event{Event: NodeDone, Node: n.Name, Count: a.done, Seconds: r.Now().Sub(start).Seconds()})
-	return a.done, nil
+func eachApp(apps []*application, do func(*application) error) error {
+	nodes := make([]Node, len(apps))
+	return each(nodes, func(i int, _ Node) error { return do(apps[i]) })
 }
 
-// application is one node's apply on its way.
-type application struct {
-	r      *Runner
-	n      *NodePlan
-	facts  Facts             // what is true by now
-	dir    string            // staging folder on the node
-	staged map[string]string // path to where its new content lies
-	done   int
-}
-
+// run brings one node to its plan, and looks again over a new connection.
 func (a *application) run(ctx context.Context) error {
-	if err := a.stage(ctx); err != nil {
+	start := a.r.Now()
+	err := a.carryOut(ctx)
+	if err != nil {
+		a.r.emit(Event{Event: NodeFailed, Node: a.n.Name, Error: err.Error()})
 		return err
 	}
-	defer a.unstage(ctx)
-	validated := false
-	for _, b := range a.n.batches() {
-		if _, ok := b.step.(Validator); ok && !validated {
-			validated = true
-			if err := a.validate(ctx); err != nil {
-				return err
-			}
-		}
-		if err := a.apply(ctx, b); err != nil {
+	a.r.emit(Event{Event: NodeDone, Node: a.n.Name, Count: a.done, Seconds: a.r.Now().Sub(start).Seconds()})
+	return nil
+}
+
+func (a *application) carryOut(ctx context.Context) error {
+	batches := a.n.batches()
+	for len(batches) > 0 && batches[0].prepares() {
+		if err := a.apply(ctx, batches[0]); err != nil {
 			return err
 		}
+		batches = batches[1:]
 	}
-	return nil
-}
-
-// stage uploads all files of the plan into a folder that only the login user
-// can enter.
-func (a *application) stage(ctx context.Context) error {
-	a.staged = map[string]string{}
-	var files []remote.File
-	for _, c := range a.n.Changes {
-		if c.Write != nil {
-			files = append(files, remote.File{Path: fmt.Sprintf("%d-%s", len(files), path.Base(c.Write.Path)), Content: c.Write.Content, Mode: 0o600})
-			a.staged[c.Write.Path] = files[len(files)-1].Path
-		}
-	}
-	if len(files) == 0 {
-		return nil
-	}
-	a.r.emit(Event{Event: Staging, Node: a.n.Name, Count: len(files)})
-	// Under sudo the folder is given to the user that SFTP logs in as.
-	const mk = scriptHead + "umask 077\nd=$(mktemp -d /tmp/fwprov.XXXXXXXXXX) && chown \"${SUDO_UID:-0}\" \"$d\" && echo \"$d\"\n"
-	res, err := a.r.exec(ctx, a.n.Name, "make a staging folder", fileTimeout, remote.Command{Script: mk})
-	if err != nil {
+	if err := a.validate(ctx); err != nil {
 		return err
 	}
-	a.dir = strings.TrimSpace(string(res.Stdout))
-	if !strings.HasPrefix(a.dir, "/tmp/fwprov.") || strings.ContainsAny(a.dir, " \n'") {
-		return fmt.Errorf("node %s: make a staging folder: mktemp said %q", a.n.Name, a.dir)
+	if len(batches) == 0 {
+		return a.look(ctx)
 	}
-	for i := range files {
-		files[i].Path = a.dir + "/" + files[i].Path
+	if err := a.arm(ctx); err != nil {
+		return err
 	}
-	for p, name := range a.staged {
-		a.staged[p] = a.dir + "/" + name
+	for _, b := range batches {
+		err := context.Cause(ctx)
+		if err == nil {
+			err = a.apply(ctx, b)
+		}
+		if err != nil {
+			return a.back(ctx, err)
+		}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, fileTimeout, fmt.Errorf("not done within %s", fileTimeout))
+	if err := a.confirm(ctx); err != nil {
+		return a.back(ctx, err)
+	}
+	return nil
+}
+
+// arm lays the snapshot down on the node, from which it can go back by itself.
+func (a *application) arm(ctx context.Context) error {
+	a.guard = newGuard(a.r.ID, a.n)
+	_, err := a.exec(ctx, "prepare the way back", fileTimeout, a.guard.armScript(a.r.confirmTimeout()), nil)
+	a.armed = err == nil
+	return err
+}
+
+// confirm looks at the node over a new connection, that it can still be reached
+// is what must be proven, and lets it stay as it is now.
+func (a *application) confirm(ctx context.Context) error {
+	a.r.emit(Event{Event: Confirming, Node: a.n.Name})
+	timeout := a.r.confirmTimeout()
+	within, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), timeout,
+		fmt.Errorf("not confirmed within %s (--confirm-timeout)", timeout))
 	defer cancel()
-	conn, err := a.r.conn(ctx, a.n.Name)
-	if err == nil {
-		err = conn.Upload(ctx, files)
+	for {
+		err := a.r.renew(within, a.n.Name)
+		if err == nil {
+			break
+		}
+		a.r.Log.Debug("confirm", "node", a.n.Name, "error", err)
+		a.r.Sleep(within, time.Second)
+		if within.Err() != nil {
+			return fmt.Errorf("%w: %w", context.Cause(within), err)
+		}
 	}
-	if err != nil {
-		a.unstage(ctx)
-		return fmt.Errorf("node %s: upload %d files: %w", a.n.Name, len(files), err)
+	if err := a.look(within); err != nil {
+		return err
 	}
-	return nil
+	_, err := a.exec(within, "confirm", timeout, a.guard.disarmScript(), nil)
+	a.armed = a.armed && err != nil
+	return err
 }
 
-// unstage removes the staging folder, also when the run was interrupted.
-func (a *application) unstage(ctx context.Context) {
-	if a.dir == "" {
-		return
-	}
+// back lets the node go back, or waits until it has done so by itself.
+func (a *application) back(ctx context.Context, cause error) error {
 	ctx = context.WithoutCancel(ctx)
-	_, err := a.r.exec(ctx, a.n.Name, "remove the staging folder", 15*time.Second, remote.Command{Script: "rm -rf -- " + Quote(a.dir)})
-	if err != nil {
-		a.r.Log.Warn("staging folder is left", "node", a.n.Name, "dir", a.dir, "error", err)
-	}
-}
-
-// validate lets the programs that will read the new files check them as a set.
-func (a *application) validate(ctx context.Context) error {
-	var b strings.Builder
-	b.WriteString(scriptHead + "exec </dev/null\nfailed=0\n")
-	any := false
-	for _, s := range a.n.steps {
-		v, ok := s.(Validator)
-		if !ok || !slices.ContainsFunc(a.n.Changes, func(c Change) bool { return c.Step == s.Name() && c.Write != nil }) {
-			continue
-		}
-		script := v.Validate(func(p string) string {
-			if s, ok := a.staged[p]; ok {
-				return s
+	a.r.emit(Event{Event: GoingBack, Node: a.n.Name, Error: cause.Error()})
+	deadline := a.r.Now().Add(a.r.confirmTimeout() + 30*time.Second)
+	res, err := a.exec(ctx, "go back", time.Minute, backScript(), nil)
+	for {
+		if err == nil {
+			if failed, ok := wentBackTo(a.r.ID, string(res.Stdout)); ok {
+				e := &RolledBackError{Node: a.n.Name, Cause: cause, Failed: failed}
+				a.r.emit(Event{Event: RolledBack, Node: a.n.Name, Error: fmt.Sprint(failed)})
+				return e
 			}
-			return p
-		})
-		if script != "" {
-			any = true
-			fmt.Fprintf(&b, "(\nset -eu\n%s\n) >&2\n[ $? -eq 0 ] || { echo %s >&2; failed=1; }\n",
-				strings.TrimRight(script, "\n"), Quote("the check of step "+s.Name()+" failed, nothing of it was put in place"))
 		}
-	}
-	if !any {
-		return nil
-	}
-	b.WriteString("exit $failed\n")
-	a.r.emit(Event{Event: Validating, Node: a.n.Name})
-	_, err := a.r.exec(ctx, a.n.Name, "validate the new files", stepTimeout, remote.Command{Script: b.String()})
-	return err
-}
-
-// apply carries out one batch by one command.
-func (a *application) apply(ctx context.Context, b batch) error {
-	step := b.step.Name()
-	a.r.emit(Event{Event: StepStarted, Node: a.n.Name, Step: step, Count: len(b.changes)})
-	after := a.facts
-	for _, c := range b.changes {
-		after = after.With(c.Makes)
-	}
-	var manifest *string
-	if before, now := renderManifest(a.facts), renderManifest(after); before != now {
-		manifest = &now
-	}
-	f := &follower{mark: a.r.ID, failed: -1,
-		done: func(i int) {
-			if i < 0 || i >= len(b.changes) {
-				return
-			}
-			a.done++
-			c := b.changes[i]
-			a.r.emit(Event{Event: ChangeDone, Node: a.n.Name, Step: step, Target: c.Target, Action: c.Action})
-		},
-		output: func(s string) { a.r.emit(Event{Event: Output, Node: a.n.Name, Step: step, Message: s}) },
-	}
-	timeout := stepTimeout
-	if s, ok := b.step.(Slow); ok {
-		timeout = s.Timeout()
-	}
-	script := stepScript(a.r.ID, b.changes, a.staged, manifest)
-	_, err := a.r.exec(ctx, a.n.Name, "step "+step, timeout, remote.Command{Script: script, OnLine: f.line})
-	if err == nil {
-		a.facts = after
-		return nil
-	}
-	if f.failed >= 0 && f.failed < len(b.changes) {
-		c := b.changes[f.failed]
-		err = fmt.Errorf("node %s: step %s: %s %s: exit status %d: %s",
-			a.n.Name, step, c.Action, c.Target, f.code, strings.Join(f.tail, "\n  "))
-		a.r.emit(Event{Event: ChangeFailed, Node: a.n.Name, Step: step, Target: c.Target, Action: c.Action, Error: err.Error()})
-	}
-	return err
-}
-
-// confirm looks at the node again over a new connection: that it can still be
-// reached is what must be proven, and what the changes promised must hold.
-func (r *Runner) confirm(ctx context.Context, n *NodePlan) error {
-	r.drop(n.Name)
-	r.emit(Event{Event: Confirming, Node: n.Name})
-	node := Node{Name: n.Name, Steps: n.steps}
-	f, err := r.probe(ctx, node, probes(node))
-	if err != nil {
-		return fmt.Errorf("look again over a new connection: %w", err)
-	}
-	want := n.expected()
-	var wrong []string
-	for _, k := range slices.Sorted(maps.Keys(want)) {
-		if f[k] != want[k] {
-			wrong = append(wrong, fmt.Sprintf("%s is %s, should be %s", k, orAbsent(f[k]), orAbsent(want[k])))
+		if !a.r.Now().Before(deadline) {
+			return fmt.Errorf("node %s cannot be asked what became of it; it goes back by itself within %s: %w", a.n.Name, a.r.confirmTimeout(), cause)
 		}
+		a.r.Sleep(ctx, time.Second)
+		again, cancel := context.WithTimeout(ctx, 5*time.Second)
+		if err = a.r.renew(again, a.n.Name); err == nil {
+			res, err = a.exec(again, "ask what became of it", 5*time.Second, stateScript, nil)
+		}
+		cancel()
 	}
-	if len(wrong) > 0 {
-		return fmt.Errorf("node %s: not as planned after the apply (run fwprov plan to see what is left):\n  %s",
-			n.Name, Printable(strings.Join(wrong, "\n  ")))
-	}
-	return nil
-}
-
-func orAbsent(s string) string {
-	if s == "" {
-		return "absent"
-	}
-	return fmt.Sprintf("%q", s)
 }

@@ -36,6 +36,8 @@ const (
 	NodeDone     EventKind = "node"           // Count, Seconds
 	NodeFailed   EventKind = "node_failed"    // Error
 	NodeSkipped  EventKind = "node_untouched" // Message: why
+	GoingBack    EventKind = "going_back"     // Error: why
+	RolledBack   EventKind = "rolled_back"    // Error: what could not be restored, if anything
 	Waiting      EventKind = "waiting"        // of the pair: Message says for what
 	Checked      EventKind = "check"          // of the pair or a node: Target, Message, Error if not OK
 )

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,7 +36,7 @@ var moved = []string{"/var/lib/fwprov", "/run/fwprov", "/etc/", "/tmp/fwprov."}
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	m := &machine{root: t.TempDir()}
-	for _, dir := range []string{"etc", "tmp", "bin", "run", "var/lib"} {
+	for _, dir := range []string{"etc/systemd/system", "tmp", "bin", "run", "var/lib"} {
 		if err := os.MkdirAll(filepath.Join(m.root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -43,6 +45,7 @@ func newMachine(t *testing.T) *machine {
 case $1 in
 daemon-reload) echo reload >>ROOT/reloads ;;
 start) echo active >ROOT/unit.$2 ;;
+stop) rm -f ROOT/unit.$2 ;;
 show)
 	first=yes
 	while [ $# -gt 0 ] && [ "$1" != -- ]; do shift; done
@@ -56,9 +59,12 @@ show)
 	done ;;
 esac
 `
-	script := strings.ReplaceAll(systemctl, "ROOT", m.root)
-	if err := os.WriteFile(filepath.Join(m.root, "bin/systemctl"), []byte(script), 0o755); err != nil {
-		t.Fatal(err)
+	const systemdRun = "#!/bin/sh\necho \"$@\" >>ROOT/timers\n"
+	for name, text := range map[string]string{"systemctl": systemctl, "systemd-run": systemdRun} {
+		text = strings.ReplaceAll(text, "ROOT", m.root)
+		if err := os.WriteFile(filepath.Join(m.root, "bin", name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return m
 }
@@ -73,17 +79,28 @@ func (m *machine) Exec(ctx context.Context, cmd remote.Command) (remote.Result, 
 	}
 	script = strings.ReplaceAll(script, "PATH=/usr/sbin", "PATH="+m.root+"/bin:/usr/sbin")
 	sh := exec.CommandContext(ctx, "sh", "-c", "chown() { :; }\n"+script)
-	var stdout, stderr bytes.Buffer
-	sh.Stdout, sh.Stderr = &stdout, &stderr
-	err := sh.Run()
+	sh.Stdin = cmd.Stdin
+	sh.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a session of sshd has
+	var stderr bytes.Buffer
+	sh.Stderr = &stderr
+	stdout, err := sh.StdoutPipe()
+	if err != nil {
+		return remote.Result{}, err
+	}
+	if err := sh.Start(); err != nil {
+		return remote.Result{}, err
+	}
 	owner := fmt.Sprintf(" %d:%d ", os.Getuid(), os.Getgid())
-	out := strings.ReplaceAll(strings.ReplaceAll(stdout.String(), m.root, ""), owner, " 0:0 ")
-	if cmd.OnLine != nil {
-		for _, line := range strings.Split(out, "\n") {
+	var out strings.Builder
+	for scan := bufio.NewScanner(stdout); scan.Scan(); {
+		line := strings.ReplaceAll(strings.ReplaceAll(scan.Text(), m.root, ""), owner, " 0:0 ")
+		out.WriteString(line + "\n")
+		if cmd.OnLine != nil {
 			cmd.OnLine(line)
 		}
 	}
-	res := remote.Result{Stdout: []byte(out), Stderr: stderr.Bytes()}
+	err = sh.Wait()
+	res := remote.Result{Stdout: []byte(out.String()), Stderr: stderr.Bytes()}
 	if exit, ok := err.(*exec.ExitError); ok {
 		res.Code, err = exit.ExitCode(), nil
 	}

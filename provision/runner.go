@@ -40,14 +40,31 @@ type Runner struct {
 	// Emit is told what happens, one event at a time.
 	Emit func(Event)
 	Now  func() time.Time
+	// Operator is who runs this and from where, for those who find a node locked.
+	Operator string
+	// ConfirmTimeout is how long a node waits to be confirmed before it goes back
+	// by itself; 0 means DefaultConfirmTimeout.
+	ConfirmTimeout time.Duration
 	// Wanted says whether changes of a step are wanted (--only, --skip); nil: all.
 	Wanted func(step string) bool
 	// Sleep waits between two looks of Verify; it returns early if ctx ends.
 	Sleep func(ctx context.Context, d time.Duration)
 	Log   *slog.Logger
 
-	mu    sync.Mutex // serialises Emit
-	conns map[string]Conn
+	mu     sync.Mutex // serialises Emit, and guards what follows
+	conns  map[string]Conn
+	parked []Conn // connections that hold a lock and are otherwise not used any more
+	locks  map[string]*lock
+}
+
+// DefaultConfirmTimeout is long enough to log in again over a slow line.
+const DefaultConfirmTimeout = 60 * time.Second
+
+func (r *Runner) confirmTimeout() time.Duration {
+	if r.ConfirmTimeout > 0 {
+		return r.ConfirmTimeout
+	}
+	return DefaultConfirmTimeout
 }
 
 // Time-outs of what runs on a node.
@@ -100,11 +117,33 @@ func (r *Runner) drop(node string) {
 	}
 }
 
-// Close closes all connections.
+// renew opens a new connection to a node and keeps the old one open, since it
+// may hold the node's lock.
+func (r *Runner) renew(ctx context.Context, node string) error {
+	r.emit(Event{Event: Connecting, Node: node})
+	c, err := r.Dial(ctx, node)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if before := r.conns[node]; before != nil {
+		r.parked = append(r.parked, before)
+	}
+	r.conns[node] = c
+	return nil
+}
+
+// Close frees all locks and closes all connections.
 func (r *Runner) Close() {
+	r.Unlock()
 	for _, n := range r.Nodes {
 		r.drop(n.Name)
 	}
+	for _, c := range r.parked {
+		_ = c.Close()
+	}
+	r.parked = nil
 }
 
 // exec runs a script on a node and fails if the script does. what completes

@@ -55,6 +55,13 @@ type Slow interface {
 	Timeout() time.Duration
 }
 
+// Preparer is a step whose changes are made before the node's guard is armed, and
+// stay where the node goes back: packages, which harm nothing by being there.
+type Preparer interface {
+	Step
+	Prepares()
+}
+
 // Noticer is a step that has something to tell that fwprov does not do itself.
 type Noticer interface {
 	Step
