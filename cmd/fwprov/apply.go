@@ -20,7 +20,7 @@ func applyCommand(w *world) *cli.Command {
 			"Afterwards the pair is verified. Several inventories are several pairs, changed one after the other.",
 		Flags: slices.Concat([]cli.Flag{
 			jsonFlag(),
-			flag("yes", "do not ask"),
+			boolFlag("yes", "do not ask"),
 		}, variableFlags(), nodeFlags(), stepFlags()),
 		Action: func(c *cli.Context) error {
 			s, err := begin(c.Context, w, c)
@@ -152,7 +152,7 @@ func (a *application) one(ctx context.Context, p *pair, plan *provision.Plan) (o
 		showSummary(a.scr.stdout(), a.w.outStyle(), p.label, sum)
 	}
 	if err != nil {
-		printError(a.scr.stderr(), a.scr.style, err)
+		printError(a.scr.stderr(), a.scr.style, labelled(p.label, err))
 		o.code = gravest(exitError, a.interruptedCode())
 		return o, nil
 	}

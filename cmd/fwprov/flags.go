@@ -20,11 +20,11 @@ type options struct {
 	sshConfig            string
 }
 
-func flag(name, usage string) cli.Flag {
+func boolFlag(name, usage string) cli.Flag {
 	return &cli.BoolFlag{Name: name, Usage: usage, DisableDefaultText: true}
 }
 
-func jsonFlag() cli.Flag { return flag("json", "print JSON instead of text") }
+func jsonFlag() cli.Flag { return boolFlag("json", "print JSON instead of text") }
 
 // variableFlags set the variables of an inventory.
 func variableFlags() []cli.Flag {
@@ -40,8 +40,8 @@ func nodeFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "limit", Usage: "touch this `NODE` only, or CLUSTER/NODE with several inventories"},
 		&cli.DurationFlag{Name: "timeout", DefaultText: "none", Usage: "give up after this `DURATION`, as in 10m; every single wait has its own limit in any case"},
 		&cli.StringFlag{Name: "ssh-config", Usage: "read this `FILE` instead of ~/.ssh/config; none reads no file"},
-		flag("quiet", "no progress: results and errors only"),
-		flag("verbose", "show what commands print, and log to standard error"),
+		boolFlag("quiet", "no progress: results and errors only"),
+		boolFlag("verbose", "show what commands print, and log to standard error"),
 	}
 }
 

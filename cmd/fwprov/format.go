@@ -18,7 +18,7 @@ func fmtCommand(w *world) *cli.Command {
 		Usage:       "give inventories the canonical layout",
 		ArgsUsage:   "FILE...",
 		Description: "Names the files whose layout was another.",
-		Flags:       []cli.Flag{flag("check", "change nothing; exit with 1 if a file has another layout")},
+		Flags:       []cli.Flag{boolFlag("check", "change nothing; exit with 1 if a file has another layout")},
 		Action: func(c *cli.Context) error {
 			paths, err := files(c, true)
 			if err != nil {

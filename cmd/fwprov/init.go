@@ -17,7 +17,7 @@ func initCommand(w *world) *cli.Command {
 		Name:      "init",
 		Usage:     "write a commented inventory to start from",
 		ArgsUsage: "[DIR]",
-		Flags:     []cli.Flag{flag("minimal", "the least that describes a pair, instead of every block")},
+		Flags:     []cli.Flag{boolFlag("minimal", "the least that describes a pair, instead of every block")},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 1 {
 				return fmt.Errorf("init takes one folder, not %d", c.NArg())

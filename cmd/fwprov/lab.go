@@ -29,7 +29,7 @@ func labCommand(w *world) *cli.Command {
 				Name: "up", Usage: "build the network and boot the nodes", ArgsUsage: "FILE",
 				Flags: append([]cli.Flag{nameFlag(),
 					&cli.StringFlag{Name: "image", Value: lab.Debian, Usage: "what the nodes run, an `IMAGE`: debian or el"},
-					flag("quiet", "no progress"), jsonFlag()}, variableFlags()...),
+					boolFlag("quiet", "no progress"), jsonFlag()}, variableFlags()...),
 				Action: func(c *cli.Context) error { return labUp(c, w) },
 			},
 			{

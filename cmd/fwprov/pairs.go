@@ -120,7 +120,12 @@ func showDiagnostics(w *world, src *hcl.Source, diags hcl2.Diagnostics, quiet bo
 	if quiet {
 		diags = slices.DeleteFunc(slices.Clone(diags), func(d *hcl2.Diagnostic) bool { return d.Severity == hcl2.DiagWarning })
 	}
-	return src.Write(w.stderr, diags, w.errStyle().on)
+	if len(diags) == 0 {
+		return nil
+	}
+	err := src.Write(w.stderr, diags, w.errStyle().on)
+	fmt.Fprintln(w.stderr)
+	return err
 }
 
 func hclOptions(ctx context.Context, w *world, o options, path string, several bool) hcl.Options {

@@ -20,7 +20,7 @@ func planCommand(w *world) *cli.Command {
 		ArgsUsage: "FILE...",
 		Flags: slices.Concat([]cli.Flag{
 			jsonFlag(),
-			flag("detailed-exitcode", "exit with 2 if there are changes"),
+			boolFlag("detailed-exitcode", "exit with 2 if there are changes"),
 		}, variableFlags(), nodeFlags(), stepFlags()),
 		Action: func(c *cli.Context) error {
 			s, err := begin(c.Context, w, c)

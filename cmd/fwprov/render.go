@@ -26,10 +26,10 @@ func renderCommand(w *world) *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "the folder to write to: `DIR`"},
 			&cli.StringFlag{Name: "assume", Value: "debian12", Usage: "what runs on the nodes, a `SYSTEM`: " + list(steps.Systems())},
-			flag("show-secrets", "write secrets too, instead of masking them"),
-			flag("force", "replace what DIR has of these nodes"),
+			boolFlag("show-secrets", "write secrets too, instead of masking them"),
+			boolFlag("force", "replace what DIR has of these nodes"),
 			jsonFlag(),
-			flag("quiet", "do not list the files"),
+			boolFlag("quiet", "do not list the files"),
 		}, variableFlags()),
 		Action: func(c *cli.Context) error {
 			o, err := readOptions(c)

@@ -15,7 +15,7 @@ func validateCommand(w *world) *cli.Command {
 		Usage:       "check inventories, without a network",
 		ArgsUsage:   "FILE...",
 		Description: "A variable without a value counts as unknown: what depends on it is not checked.",
-		Flags:       append([]cli.Flag{jsonFlag(), flag("quiet", "print what is wrong only")}, variableFlags()...),
+		Flags:       append([]cli.Flag{jsonFlag(), boolFlag("quiet", "print what is wrong only")}, variableFlags()...),
 		Action: func(c *cli.Context) error {
 			o, err := readOptions(c)
 			if err != nil {

@@ -190,7 +190,7 @@ func planErrors(out io.Writer, s style, label string, p *provision.Plan) {
 				}
 			}
 		default:
-			printError(out, s, n.Err)
+			printError(out, s, labelled(label, n.Err))
 		}
 	}
 }

@@ -131,6 +131,18 @@ func printError(out io.Writer, s style, err error) {
 	}
 }
 
+// labelled puts the name of a pair before its errors, if there are several pairs.
+func labelled(label string, err error) error {
+	if label == "" {
+		return err
+	}
+	var errs []error
+	for _, e := range separated(err) {
+		errs = append(errs, fmt.Errorf("%s: %w", label, e))
+	}
+	return errors.Join(errs...)
+}
+
 // separated takes joined errors apart.
 func separated(err error) []error {
 	j, ok := err.(interface{ Unwrap() []error })
