@@ -72,43 +72,36 @@ func (s firewalld) planFirewalld(f provision.Facts) (provision.Change, bool) {
 		Risky: true, From: f.Select(load, table, active, enabled), Makes: provision.Facts{table: ""}}
 	if !gone {
 		c.Makes[load], c.Makes[active], c.Makes[enabled] = "masked", "inactive", "masked"
-		c.Script = stopFirewalld(f)
+		c.Script = stopFirewalld
 	}
 	c.Script += dropFirewalld
 	return c, true
 }
 
 // stopFirewalld ends the daemon without its farewell: when it is stopped in the
-// usual way it flushes every table of iptables, ours too, and leaves the
-// policies at ACCEPT. What it leaves behind is taken away by dropFirewalld; for
-// its nftables that needs nft. Without nft it is stopped in the usual way, and
-// our rules are loaded again at once.
-func stopFirewalld(f provision.Facts) string {
-	families := []string{"v4"}
-	if hasIPv6(f) {
-		families = append(families, "v6")
-	}
-	again := ""
-	for _, family := range families {
-		again += "\t" + tool(family) + "-restore <" + rulesPath(f, family) + "\n"
-	}
-	return "systemctl disable " + firewalldUnit + "\n" +
-		"systemctl mask " + firewalldUnit + "\n" +
-		"if command -v nft >/dev/null; then\n" +
-		"\tsystemctl kill --signal=KILL " + firewalldUnit + " 2>/dev/null || true\n" +
-		"\tsystemctl stop " + firewalldUnit + "\n" +
-		"else\n\tsystemctl stop " + firewalldUnit + "\n" + again + "fi\n" +
-		"systemctl reset-failed " + firewalldUnit + " 2>/dev/null || true\n"
-}
+// usual way it flushes every table of iptables, ours too (seen with 1.3, with
+// both of its backends). What it leaves behind is taken away by dropFirewalld.
+const stopFirewalld = "systemctl disable " + firewalldUnit + "\n" +
+	"systemctl mask " + firewalldUnit + "\n" +
+	"systemctl kill --signal=KILL " + firewalldUnit + " 2>/dev/null || true\n" +
+	"systemctl stop " + firewalldUnit + "\n" +
+	"systemctl reset-failed " + firewalldUnit + " 2>/dev/null || true\n"
 
 // dropFirewalld takes away the tables of its nftables backend, and empties
-// those of its iptables backend that are not ours.
-const dropFirewalld = `if command -v nft >/dev/null; then
-	nft list tables | sed -n 's/^table \([a-z0-9]* firewalld\)$/\1/p' | while read -r family name; do
-		nft delete table "$family" "$name"
-	done
-fi
-for t in nat raw security; do
+// those of its iptables backend that are not ours. firewalld brings a library
+// for nftables, not always the program.
+const dropFirewalld = `nft_() {
+	if command -v nft >/dev/null; then nft "$@"; return; fi
+	python=$(sed -n '1s/^#! *\([^ ]*\).*/\1/p' /usr/sbin/firewalld)
+	"$python" -c 'import sys, nftables
+rc, out, err = nftables.Nftables().cmd(" ".join(sys.argv[1:]))
+sys.stdout.write(out)
+sys.exit(rc)' "$@"
+}
+nft_ list tables 2>/dev/null | sed -n 's/^table \([a-z0-9]* firewalld\)$/\1/p' | while read -r family name; do
+	nft_ delete table "$family" "$name"
+done
+for t in mangle nat raw security; do
 	for tool in iptables ip6tables; do
 		if $tool-save -t $t 2>/dev/null | grep -q '^:[A-Z]*_direct '; then
 			printf '*%s\nCOMMIT\n' $t | $tool-restore

@@ -205,22 +205,20 @@ func (s keepalived) Plan(f provision.Facts) ([]provision.Change, error) {
 }
 
 // Validate lets keepalived read its configuration, from 2.0.5 on, which is the
-// first that can. It does not mind a script that is missing or that others may
-// write to, and then runs none: that is looked at here.
+// first that can. It does not tell of a script that others than root may write
+// to, and then does not run it: the folders above are looked at here. The
+// script itself is the business of step conntrackd.
 func (s keepalived) Validate(staged func(string) string) string {
-	conf := provision.Quote(staged(keepalivedConf))
-	return `conf=` + conf + `
+	return "conf=" + provision.Quote(staged(keepalivedConf)) + `
 if keepalived --help 2>&1 | grep -q -e --config-test; then
 	keepalived --config-test --use-file "$conf"
 fi
-sed -n 's/^ *notify_[a-z]* *"\([^ "]*\).*/\1/p' "$conf" | sort -u | while read -r script; do
-	[ -x "$script" ] || { echo "$script, which keepalived is to run, is missing or not executable"; exit 1; }
-	while [ "$script" != / ]; do
-		case $(stat -c '%u %A' "$script") in
-		"0 "?????-??-?*) ;;
-		*) echo "$script could be written by others than root: keepalived would not run what is in it"; exit 1 ;;
+sed -n 's/^ *notify_[a-z]* *"\([^ "]*\).*/\1/p' "$conf" | sort -u | while read -r path; do
+	while path=$(dirname "$path") && [ "$path" != / ]; do
+		case $(stat -c '%u %A' "$path" 2>/dev/null) in
+		""|"0 "?????-??-?*) ;;
+		*) echo "$path can be written to by others than root: keepalived would not run a script in it"; exit 1 ;;
 		esac
-		script=$(dirname "$script")
 	done
 done
 `
