@@ -39,6 +39,7 @@ func TestMinimal(t *testing.T) {
 			t.Parallel()
 			r := up(t, "minimal-"+image, image, inventories.Minimal)
 			r.fromNothing()
+			t.Run("checkers", func(t *testing.T) { r.with(t).checkers() })
 			t.Run("vlans", func(t *testing.T) { r.with(t).vlans() })
 			t.Run("hand edits", func(t *testing.T) { r.with(t).handEdits() })
 			t.Run("failover", func(t *testing.T) { r.with(t).failover(3 * time.Second) })

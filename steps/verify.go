@@ -62,7 +62,7 @@ func (v verify) VerifyProbe() provision.Probe {
 		{addrs.Script, addrs.Parse},
 		{rules.Script, rules.Parse},
 		{v.pingScript(), parsePings},
-		{"conntrackd -s network\n", parseSyncStats},
+		{"conntrackd -s\n", parseSyncStats},
 		{fmt.Sprintf("ss -Htn state established '( sport = :%[1]d or dport = :%[1]d )'\n", peersPort), parsePeers},
 		{statScript(), parseStat},
 	}
@@ -108,10 +108,14 @@ func parsePings(out string, f provision.Facts) error {
 }
 
 // parseSyncStats reads how many packets conntrackd has sent to and received
-// from its peer: "12 Pckts sent  12 Pckts recv".
+// from its peer, "12 Pckts sent  12 Pckts recv", and how many connections of
+// this node it knows, which is the first of two "current active connections".
 func parseSyncStats(out string, f provision.Facts) error {
 	for _, line := range strings.Split(out, "\n") {
 		w := strings.Fields(line)
+		if count, ok := strings.CutPrefix(strings.Join(w, " "), "current active connections: "); ok && f.Get("sync", "internal") == "" {
+			f[provision.Key("sync", "internal")] = count
+		}
 		for i := 0; i+2 < len(w); i++ {
 			if w[i+1] == "Pckts" || w[i+1] == "Error" {
 				f[provision.Key("sync", strings.ToLower(w[i+1]), w[i+2])] = w[i]
@@ -267,11 +271,10 @@ func (v verify) pings(n inventories.Node, f provision.Facts) []provision.Check {
 }
 
 // sync checks that the node hears its peer: connection states and stick tables.
-// A conntrackd in alarm mode says nothing while there is no connection, so
-// there it is asked only if the peer has spoken.
+// A conntrackd in alarm mode says nothing while it knows no connection.
 func (v verify) sync(n inventories.Node, f, peer provision.Facts) []provision.Check {
-	recv, _ := strconv.Atoi(f.Get("sync", "pckts", "recv"))
-	silent := v.pair.StateSync.Mode == inventories.ModeAlarm && (peer == nil || number(peer.Get("sync", "pckts", "sent")) == 0)
+	recv := number(f.Get("sync", "pckts", "recv"))
+	silent := v.pair.StateSync.Mode == inventories.ModeAlarm && number(peer.Get("sync", "internal")) == 0
 	c := provision.Check{Name: "connection states", Node: n.Name, OK: recv > 0 || silent && f.Get("sync", "pckts", "sent") != "",
 		Detail: fmt.Sprintf("%d messages received from the peer", recv)}
 	if !c.OK {
