@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,20 +18,33 @@ func applyCommand(w *world) *cli.Command {
 		Usage:     "make the nodes what the inventory says",
 		ArgsUsage: "FILE...",
 		Description: "On a terminal it shows the plan and asks first; with --yes, or without a terminal, it does not ask.\n" +
+			"A node that cannot be confirmed over a new connection goes back to what it was, by itself if need be.\n" +
 			"Afterwards the pair is verified. Several inventories are several pairs, changed one after the other.",
 		Flags: slices.Concat([]cli.Flag{
 			jsonFlag(),
 			boolFlag("yes", "do not ask"),
+			&cli.DurationFlag{Name: "confirm-timeout", Value: provision.DefaultConfirmTimeout, Usage: "how long a node waits to be confirmed before it goes back: a `DURATION` of at least 5s"},
+			&cli.DurationFlag{Name: "lock-timeout", Usage: "wait this `DURATION` for a node that somebody else applies to", DefaultText: "fail at once"},
 		}, variableFlags(), nodeFlags(), stepFlags()),
 		Action: func(c *cli.Context) error {
+			confirm, lock := c.Duration("confirm-timeout"), c.Duration("lock-timeout")
+			if confirm < 5*time.Second {
+				return fmt.Errorf("--confirm-timeout %s: a node needs at least 5s to be reached again", confirm)
+			}
+			if lock < 0 {
+				return fmt.Errorf("--lock-timeout %s: a duration above zero, such as 1m", lock)
+			}
 			s, err := begin(c.Context, w, c)
 			if err != nil {
 				return err
 			}
 			defer s.end()
+			for _, p := range s.pairs {
+				p.runner.ConfirmTimeout = confirm
+			}
 			ctx, cancel := s.deadline(c.Context)
 			defer cancel()
-			a := &application{session: s, interrupted: c.Context.Done(), yes: c.Bool("yes")}
+			a := &application{session: s, interrupted: c.Context.Done(), yes: c.Bool("yes"), lockTimeout: lock}
 			code, err := a.run(ctx)
 			if err != nil {
 				return err
@@ -45,12 +59,23 @@ type application struct {
 	*session
 	interrupted <-chan struct{}
 	yes         bool
+	lockTimeout time.Duration
 }
 
 func (a *application) run(ctx context.Context) (int, error) {
 	for _, p := range a.pairs {
 		if a.o.json {
 			p.runner.Emit = a.jsonEvents(p)
+		}
+	}
+	if a.lockTimeout > 0 {
+		// Who waits for another plans when it is his turn. Otherwise Apply takes the
+		// locks, so that a run that changes nothing needs none.
+		for _, p := range a.pairs {
+			if err := p.runner.Lock(ctx, a.lockTimeout); err != nil {
+				printError(a.scr.stderr(), a.scr.style, labelled(p.label, err))
+				return a.code(err), nil
+			}
 		}
 	}
 	plans := a.plan(ctx)
@@ -153,7 +178,7 @@ func (a *application) one(ctx context.Context, p *pair, plan *provision.Plan) (o
 	}
 	if err != nil {
 		printError(a.scr.stderr(), a.scr.style, labelled(p.label, err))
-		o.code = gravest(exitError, a.interruptedCode())
+		o.code = a.code(err)
 		return o, nil
 	}
 	if p.limited() {
@@ -202,7 +227,8 @@ func (a *application) summarise(plans []*provision.Plan, outcomes []*outcome) er
 		if outcomes == nil {
 			doc.Failed = unplanned(plans[i])
 		} else if o := outcomes[i]; o != nil {
-			doc.Changed, doc.Failed, doc.Seconds, doc.State = o.summary.Changed, o.summary.Failed, tenths(o.summary.Seconds), o.state
+			doc.Changed, doc.Failed, doc.RolledBack = o.summary.Changed, o.summary.Failed, o.summary.RolledBack
+			doc.Seconds, doc.State = tenths(o.summary.Seconds), o.state
 		}
 		if err := writeJSON(a.scr.stdout(), doc); err != nil {
 			return err
@@ -219,6 +245,19 @@ func unplanned(p *provision.Plan) int {
 		}
 	}
 	return n
+}
+
+// code is the exit code for a failed apply.
+func (a *application) code(err error) int {
+	codes := []int{exitError, a.interruptedCode()}
+	var back *provision.RolledBackError
+	if errors.As(err, &back) {
+		codes = append(codes, exitRolledBack)
+	}
+	if provision.Locked(err) {
+		codes = append(codes, exitLocked)
+	}
+	return gravest(codes...)
 }
 
 func (a *application) interruptedCode() int {

@@ -1,16 +1,19 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,24 +34,51 @@ func testWorld(t *testing.T) (w *world, stdout, stderr *bytes.Buffer) {
 	}, stdout, stderr
 }
 
-// shell is a node whose scripts run here.
-type shell struct{}
+// shell is a node whose scripts run here, with all paths of a node moved into a
+// folder.
+type shell struct{ dir string }
 
-func (shell) Exec(ctx context.Context, c remote.Command) (remote.Result, error) {
-	cmd := exec.CommandContext(ctx, "sh", "-c", c.Script)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if c.OnLine != nil {
-		for line := range strings.Lines(stdout.String()) {
-			c.OnLine(strings.TrimSuffix(line, "\n"))
+func (s shell) Exec(ctx context.Context, c remote.Command) (remote.Result, error) {
+	script := c.Script
+	for _, p := range []string{"/run/fwprov", "/var/lib/fwprov", "/etc/", "/tmp/fwprov."} {
+		script = strings.ReplaceAll(script, p, s.dir+p)
+	}
+	cmd := exec.CommandContext(ctx, "sh", "-c", script)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a session of sshd has
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if c.Stdin != nil {
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			return remote.Result{}, err
+		}
+		// Not cmd.Stdin: its end is not waited for when the command ends first.
+		go func() {
+			_, _ = io.Copy(in, c.Stdin)
+			_ = in.Close()
+		}()
+	}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return remote.Result{}, err
+	}
+	var stdout bytes.Buffer
+	for scan := bufio.NewScanner(out); scan.Scan(); {
+		stdout.WriteString(scan.Text() + "\n")
+		if c.OnLine != nil {
+			c.OnLine(scan.Text())
 		}
 	}
+	err = cmd.Wait()
+	res := remote.Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}
 	var ended *exec.ExitError
 	if errors.As(err, &ended) {
-		return remote.Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), Code: ended.ExitCode()}, ctx.Err()
+		res.Code, err = ended.ExitCode(), nil
 	}
-	return remote.Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}, err
+	return res, err
 }
 
 func (shell) Upload(context.Context, []remote.File) error {
@@ -56,9 +86,18 @@ func (shell) Upload(context.Context, []remote.File) error {
 }
 func (shell) Close() error { return nil }
 
-// light is a step that wants a file to say "on", and a pair that is healthy if
-// it does so everywhere.
+// light is a step that wants a file to say "on". It counts as a preparation,
+// for which nothing has to be saved: what going back takes, the engine's tests
+// have.
 type light struct{ file string }
+
+var (
+	_ provision.Preparer = light{}
+	_ provision.Noticer  = light{}
+	_ provision.Verifier = light{}
+)
+
+func (light) Prepares() {}
 
 func (light) Name() string { return "light" }
 
@@ -112,13 +151,20 @@ func newHouse(t *testing.T, state string, change func(*world, *options)) *house 
 	p := &pair{Pair: &inventories.Pair{Name: "fw", Nodes: nodes}, file: "pair.hcl", nodes: nodes}
 	s := &session{w: w, o: o, scr: newScreen(w, o.quiet), pairs: []*pair{p}}
 	p.runner = &provision.Runner{
-		Dial:  func(context.Context, string) (provision.Conn, error) { return shell{}, nil },
+		Dial: func(_ context.Context, node string) (provision.Conn, error) {
+			return shell{filepath.Join(h.dir, node)}, nil
+		},
 		Roles: func(map[string]provision.Facts) map[string]provision.Role { return map[string]provision.Role{} },
 		ID:    "testid", Now: w.now, Sleep: func(context.Context, time.Duration) {}, Log: slog.New(slog.DiscardHandler),
 		Emit: newEventView(s.scr, "", o.quiet, o.verbose).event,
 	}
 	for _, n := range nodes {
-		file := filepath.Join(h.dir, n.Name)
+		file := filepath.Join(h.dir, n.Name, "light")
+		for _, dir := range []string{"run", "var/lib"} {
+			if err := os.MkdirAll(filepath.Join(h.dir, n.Name, dir), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if err := os.WriteFile(file, []byte(state+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +193,7 @@ func (h *house) run(ctx context.Context, wantCode int, wantErr, name string) {
 
 func (h *house) state(node string) string {
 	h.t.Helper()
-	b, err := os.ReadFile(filepath.Join(h.dir, node))
+	b, err := os.ReadFile(filepath.Join(h.dir, node, "light"))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -219,7 +265,7 @@ func TestApplyFails(t *testing.T) {
 
 func TestApplyDegraded(t *testing.T) {
 	h := newHouse(t, "off", nil)
-	if err := os.WriteFile(filepath.Join(h.dir, "fw01.dim"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(h.dir, "fw01", "light.dim"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	h.run(t.Context(), exitUnhealthy, "<nil>", "apply-degraded.txt")
@@ -286,5 +332,56 @@ func TestAskForVariable(t *testing.T) {
 	}
 	if !strings.Contains(string(b), "typed123") {
 		t.Error("what was typed did not become the password")
+	}
+}
+
+// TestApplyLocked: two operators at once.
+func TestApplyLocked(t *testing.T) {
+	h := newHouse(t, "off", nil)
+	other := newHouse(t, "off", nil).app.pairs[0].runner
+	other.Nodes, other.Dial = h.app.pairs[0].runner.Nodes, h.app.pairs[0].runner.Dial
+	other.ID, other.Operator = "otherid", "bob from admin2"
+	other.Emit = nil
+	if err := other.Lock(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	code, err := h.app.run(t.Context())
+	if code != exitLocked || err != nil {
+		t.Errorf("exit code %d, %v; want %d", code, err, exitLocked)
+	}
+	if got := h.stderr.String(); !strings.Contains(got, "error: node fw01 is locked by bob from admin2 since 1970-01-01T00:00:00Z") {
+		t.Errorf("said %q", got)
+	}
+	if h.state("fw01") != "off" || h.state("fw02") != "off" {
+		t.Error("something was changed in spite of the lock")
+	}
+	other.Unlock()
+	again := &application{session: h.app.session, interrupted: make(chan struct{}), lockTimeout: time.Second}
+	if code, err := again.run(t.Context()); code != exitOK || err != nil || h.state("fw02") != "on" {
+		t.Errorf("once it is free: exit code %d, %v, %s", code, err, h.stderr)
+	}
+}
+
+func TestApplyCode(t *testing.T) {
+	back := &provision.RolledBackError{Node: "fw01", Cause: errors.New("cut off")}
+	locked := &provision.LockedError{Node: "fw01", Holder: "bob"}
+	interrupted := make(chan struct{})
+	close(interrupted)
+	for _, tc := range []struct {
+		err         error
+		interrupted <-chan struct{}
+		want        int
+	}{
+		{errors.New("no"), nil, exitError},
+		{locked, nil, exitLocked},
+		{errors.Join(errors.New("no"), back), nil, exitRolledBack},
+		{context.Canceled, interrupted, exitInterrupted},
+		{back, interrupted, exitRolledBack},
+	} {
+		a := &application{interrupted: tc.interrupted}
+		if got := a.code(tc.err); got != tc.want {
+			t.Errorf("code(%v) = %d, want %d", tc.err, got, tc.want)
+		}
 	}
 }

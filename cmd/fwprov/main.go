@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"os"
 	"os/signal"
+	"os/user"
 	"strings"
 	"syscall"
 	"time"
@@ -37,7 +38,20 @@ func realMain() int {
 		password: readPassword,
 		now:      time.Now,
 		id:       strings.ToLower(rand.Text()),
+		operator: operator(),
 	})
+}
+
+// operator is "alice from admin1": who holds a lock, for those who wait for it.
+func operator() string {
+	name, host := "somebody", "somewhere"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if h, err := os.Hostname(); err == nil {
+		host = h
+	}
+	return name + " from " + host
 }
 
 func terminalSize() (columns, rows int) {

@@ -211,7 +211,7 @@ func (s *session) prepare(p *pair) {
 	ssh := remote.Options{ConfigFile: s.o.sshConfig, HomeDir: s.w.env("HOME"), AgentSocket: s.w.env("SSH_AUTH_SOCK")}
 	r := &provision.Runner{
 		Roles: func(f map[string]provision.Facts) map[string]provision.Role { return steps.Role(p.Pair, f) },
-		ID:    s.w.id,
+		ID:    s.w.id, Operator: s.w.operator,
 		Now:   s.w.now,
 		Sleep: sleep,
 		Log:   slog.New(slog.DiscardHandler),

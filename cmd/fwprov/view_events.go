@@ -67,6 +67,11 @@ func (v *eventView) event(e provision.Event) {
 	case provision.NodeSkipped:
 		v.scr.hide(name)
 		v.tell(name, st.yellow(provision.Printable(e.Message)))
+	case provision.GoingBack:
+		v.now(name, "going back to what it was")
+	case provision.RolledBack:
+		v.scr.hide(name)
+		v.tell(name, st.yellow("went back to what it was"))
 	case provision.ChangeFailed:
 		// NodeFailed follows and says the same.
 	case provision.NodeFailed:
@@ -123,6 +128,9 @@ func showSummary(out io.Writer, st style, label string, sum provision.Summary) {
 	}
 	if sum.Failed > 0 {
 		text += st.red(fmt.Sprintf("; %s failed", count(sum.Failed, "node")))
+	}
+	if sum.RolledBack {
+		text += st.red(" and went back to what was")
 	}
 	fmt.Fprintln(out, st.bold(text+"."))
 }

@@ -143,6 +143,8 @@ func someEvents() []provision.Event {
 		{Event: provision.NodeDone, Node: "fw01", Count: 2, Seconds: 1.26},
 		{Event: provision.ChangeFailed, Node: "fw02", Step: "packages", Target: "keepalived", Action: provision.Run, Error: "no"},
 		{Event: provision.NodeFailed, Node: "fw02", Error: "no"},
+		{Event: provision.GoingBack, Node: "fw02", Error: "cut off"},
+		{Event: provision.RolledBack, Node: "fw02"},
 		{Event: provision.NodeSkipped, Node: "fw03", Message: "left as it is"},
 		{Event: provision.Waiting, Message: "for the pair to settle"},
 	}

@@ -25,6 +25,7 @@ type world struct {
 	password       func(context.Context) (string, error) // a line from the terminal that is not shown
 	now            func() time.Time
 	id             string // random, letters and digits
+	operator       string // who runs this and from where
 
 	lines *bufio.Reader // of stdin, once a question has been asked
 }
