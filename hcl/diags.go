@@ -85,7 +85,7 @@ func (l *loader) merge() hcl2.Diagnostics {
 	first := map[key]*hcl2.Diagnostic{}
 	more := map[*hcl2.Diagnostic]int{}
 	for _, d := range l.diags {
-		d.Summary, d.Detail = l.src.censor(d.Summary), l.src.censor(d.Detail)
+		d.Summary, d.Detail = l.src.Censor(d.Summary), l.src.Censor(d.Detail)
 		k := key{summary: d.Summary, detail: d.Detail}
 		if d.Subject != nil {
 			k.at = *d.Subject

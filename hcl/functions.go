@@ -13,7 +13,7 @@ import (
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
-// functions are those an expression may call. Folder is where file looks.
+// functions are those an expression may call. Folder is where file and age_file look.
 func (l *loader) functions(folder string) map[string]function.Function {
 	fns := map[string]function.Function{
 		"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc,
@@ -43,7 +43,7 @@ func (l *loader) functions(folder string) map[string]function.Function {
 		"tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
 
 		"cidrhost": cidrHostFunc(), "cidrnetmask": cidrNetmaskFunc(), "cidrsubnet": cidrSubnetFunc(),
-		"env": l.envFunc(), "file": fileFunc(folder),
+		"age_file": l.ageFileFunc(folder), "env": l.envFunc(), "file": fileFunc(folder),
 	}
 	for name, f := range fns {
 		fns[name] = discreet(f)

@@ -28,20 +28,36 @@ import (
 // Options say where the values of variables come from. The zero Options have
 // defaults only.
 type Options struct {
-	Vars     map[string]string // --var name=value; goes before all else
-	VarFiles []string          // --var-file, attributes as `name = value`; a later file goes before an earlier one
-	Env      []string          // the environment as os.Environ gives it: FWPROV_VAR_name, and function env
+	Vars     Values      // --var name=value; goes before all else
+	VarFiles []string    // --var-file, attributes as `name = value`; a later file goes before an earlier one
+	Env      Environment // as os.Environ gives it: FWPROV_VAR_name, and function env
 
 	// Ask is called for each variable that has no value, in the order of the
 	// inventory; nil where there is nobody to ask. An error of it becomes part of
 	// the diagnostic.
 	Ask func(Variable) (string, error)
 
-	// AllowUnknown lets a variable have no value. What depends on it is then
+	// Age are the keys of function age_file; nil: none.
+	Age *AgeKeys
+
+	// AllowUnknown lets a variable have no value, and an encrypted file that no
+	// key in Age opens, or no passphrase. What depends on it is then
 	// zero in the pair, and the rules about it are skipped. A pair loaded so is
 	// good for looking at, not for applying.
 	AllowUnknown bool
 }
+
+// Values are texts by name. Some may be sensitive, so none is ever printed.
+type Values map[string]string
+
+// Format writes inventories.Masked for every verb.
+func (Values) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(inventories.Masked)) }
+
+// Environment are lines NAME=value, never printed for the same reason.
+type Environment []string
+
+// Format writes inventories.Masked for every verb.
+func (Environment) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(inventories.Masked)) }
 
 // maxSize of an inventory, in bytes; 250 VLANs written out are 20 kB.
 const maxSize = 4 << 20

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"sort"
 	"strings"
 	"unicode"
 
@@ -22,11 +21,11 @@ type Source struct {
 
 	// secrets are the sensitive values of this reading: the last defence against
 	// one that a message of the library quotes.
-	secrets map[string]bool
+	secrets inventories.Secrets
 }
 
 func newSource() *Source {
-	return &Source{Files: map[string]*hcl2.File{}, secrets: map[string]bool{}}
+	return &Source{Files: map[string]*hcl2.File{}}
 }
 
 // add takes a copy of the text, to be masked.
@@ -198,27 +197,9 @@ func (s *Source) rememberText(v *variable, text string) {
 	}
 }
 
-// shortest is the length from which on a text is taken for a secret wherever it
-// appears: shorter ones are in every other word.
-const shortest = 4
+// rememberString keeps a text that Censor is to find.
+func (s *Source) rememberString(text string) { s.secrets = s.secrets.Add(text) }
 
-func (s *Source) rememberString(text string) {
-	if len(text) >= shortest {
-		s.secrets[text] = true
-	}
-}
-
-// censor replaces remembered secrets in a message, the longest first.
-func (s *Source) censor(text string) string {
-	all := make([]string, 0, len(s.secrets))
-	for t := range s.secrets {
-		all = append(all, t)
-	}
-	sort.Slice(all, func(i, j int) bool {
-		return len(all[i]) > len(all[j]) || len(all[i]) == len(all[j]) && all[i] < all[j]
-	})
-	for _, t := range all {
-		text = strings.ReplaceAll(text, t, inventories.Masked)
-	}
-	return text
-}
+// Censor masks the sensitive values of this reading in a text that somebody else
+// has written, such as a program that was given one.
+func (s *Source) Censor(text string) string { return s.secrets.Censor(text) }
