@@ -14,11 +14,12 @@ import (
 )
 
 // TestCheckers gives the files of generated inventories to the daemons' own
-// checkers, and starts conntrackd, which has none. It needs no network but one
+// checkers. It starts conntrackd, which has none, and HAProxy, whose own does
+// not see everything that keeps it from starting. It needs no network but one
 // of its own. Compiled with go test -c it runs on any machine that has the
 // daemons.
 func TestCheckers(t *testing.T) {
-	ns := newNamespace(t, "keepalived", "haproxy", "conntrackd", "iptables-restore", "ip6tables-restore")
+	ns := newNamespace(t, "ss", "keepalived", "haproxy", "conntrackd", "iptables-restore", "ip6tables-restore")
 	facts := ns.machine(t)
 	for _, form := range []inventories.VRRPForm{inventories.Single, inventories.PerVLAN} {
 		for _, size := range []struct{ vlans, services int }{{0, 0}, {0, 1}, {1, 0}, {1, 7}, {20, 50}, {250, 50}} {
@@ -96,6 +97,7 @@ func (ns namespace) check(t *testing.T, p *inventories.Pair, n inventories.Node,
 		for _, file := range s.Files(f) {
 			// What keepalived is to run was put in place by an earlier step.
 			content := strings.ReplaceAll(string(file.Content), failoverScript(f), "/usr/bin/env")
+			content = strings.ReplaceAll(content, "/var/lib/haproxy", dir)
 			content = strings.ReplaceAll(content, conntrackdLock, dir+"/lock")
 			content = strings.ReplaceAll(content, conntrackdSocket, dir+"/ctl")
 			if err := os.WriteFile(filepath.Join(dir, strings.ReplaceAll(file.Path, "/", "_")), []byte(content), 0o600); err != nil {
@@ -105,6 +107,9 @@ func (ns namespace) check(t *testing.T, p *inventories.Pair, n inventories.Node,
 		if v, ok := s.(provision.Validator); ok && len(s.Files(f)) > 0 {
 			script += "(\n" + v.Validate(staged) + ") || { echo 'step " + s.Name() + "'; exit 1; }\n"
 		}
+	}
+	if len(p.Services) > 0 {
+		script += startHAProxy(staged(haproxyConf), dir)
 	}
 	script += startConntrackd(staged(conntrackdConf), dir)
 	if out, err := ns.run(t, script); err != nil {
@@ -144,4 +149,23 @@ conntrackd -C %[1]s -k >/dev/null
 wait
 if grep -i -e warning -e error %[2]s/out; then exit 1; fi
 `, provision.Quote(conf), dir)
+}
+
+// startHAProxy starts the proxy, waits until it listens, and ends it. There is
+// no socket of a log in its chroot here; the unit's drop-in puts one there.
+func startHAProxy(conf, dir string) string {
+	return fmt.Sprintf(`chmod 0711 %[2]s
+haproxy -db -f %[1]s >%[2]s/haproxy.out 2>&1 &
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+	if ss -Hltn 'sport = :%[3]d' | grep -q LISTEN || ! kill -0 $! 2>/dev/null; then break; fi
+	sleep 0.1
+done
+if ! ss -Hltn 'sport = :%[3]d' | grep -q LISTEN || grep -e WARNING -e ALERT %[2]s/haproxy.out | grep -v 'in logger #'; then
+	cat %[2]s/haproxy.out
+	echo 'HAProxy did not start'
+	exit 1
+fi
+kill $!
+wait $! || true
+`, provision.Quote(conf), dir, statPort)
 }
