@@ -22,6 +22,7 @@ type application struct {
 	staged    map[string]string // path to where its new content lies
 	validated bool
 	guard     guard
+	journal   *journal
 	armed     bool
 	done      int
 	err       error

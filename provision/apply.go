@@ -74,7 +74,19 @@ func (r *Runner) applyPlan(ctx context.Context, p *Plan) (Summary, error) {
 		}
 		return Summary{Failed: len(apps)}, err
 	}
-	return r.waves(ctx, p, apps)
+	j, err := r.openJournal(ctx, p.Nodes)
+	if err != nil {
+		return Summary{Failed: len(apps)}, err
+	}
+	defer j.close(ctx)
+	for _, a := range apps {
+		a.journal = j
+	}
+	sum, err := r.waves(ctx, p, apps)
+	if err == nil {
+		err = j.complete(ctx, p.Nodes)
+	}
+	return sum, err
 }
 
 // lockFor takes the locks, unless the caller has them from before the plan, and
@@ -162,7 +174,10 @@ func (a *application) carryOut(ctx context.Context) error {
 		return err
 	}
 	if len(batches) == 0 {
-		return a.look(ctx)
+		if err := a.look(ctx); err != nil {
+			return err
+		}
+		return a.journal.write(ctx, a.n)
 	}
 	if err := a.arm(ctx); err != nil {
 		return err
@@ -212,8 +227,11 @@ func (a *application) confirm(ctx context.Context) error {
 	if err := a.look(within); err != nil {
 		return err
 	}
-	_, err := a.exec(within, "confirm", timeout, a.guard.disarmScript(), nil)
-	a.armed = a.armed && err != nil
+	_, err := a.exec(within, "confirm", timeout, a.guard.disarmScript(a.journal.script(a.n)), nil)
+	if err == nil {
+		a.armed = false
+		a.journal.written(a.n.Name)
+	}
 	return err
 }
 

@@ -17,24 +17,34 @@ import (
 //	/var/lib/fwprov/rollback/
 //	    pending          the run that has not been confirmed; there only while one is
 //	    rollback.sh      takes the node back; needs nothing but what lies here
-//	    files            one line a file: number, mode, owner, path; number "-" if it was not there
+//	    files            one line a file: number, path; number "-" if it was not there
 //	    N                the files
-//	    units            one line a unit: who restores it, name, UnitFileState, ActiveState
-//	    steps/NAME/      what a step saved, and its script restore
+//	    dirs             folders that were not there
+//	    units            one line a unit: who restores it, name, UnitFileState, active or inactive
+//	    steps/NN-NAME/   what a step saved, and its scripts restore and tidy
 //	    result           of the last time it went back: run, then "ok" or what failed
 //	    log              what the script printed
+//	/run/fwprov/
+//	    deadline         uptime in 1/100 s at which the node goes back
+//	    step.pid         process group of the command that changes the node
+//	    going-back       no such command may change anything any more
+//	    rollback.lock    held by who goes back, or confirms
 //
 // A unit of ours runs the script at boot where pending is there, before the
-// network is up. Every command of an apply begins by looking whether the node
-// has gone back in the meantime, and if not gives itself the whole time-out
-// again.
+// network is up. Every command of an apply notes itself, looks whether the node
+// goes back or has gone back, and moves the deadline before each change.
 const (
-	snapshotDir = StateDir + "/rollback"
-	pendingMark = snapshotDir + "/pending"
-	resultFile  = snapshotDir + "/result"
-	rollbackSh  = snapshotDir + "/rollback.sh"
-	bootUnit    = "fwprov-rollback-boot.service"
-	stepPID     = RunDir + "/step.pid" // process group of the step that runs
+	snapshotDir  = StateDir + "/rollback"
+	pendingMark  = snapshotDir + "/pending"
+	resultFile   = snapshotDir + "/result"
+	rollbackSh   = snapshotDir + "/rollback.sh"
+	bootUnit     = "fwprov-rollback-boot.service"
+	deadline     = RunDir + "/deadline"
+	stepPID      = RunDir + "/step.pid"
+	goingBack    = RunDir + "/going-back"
+	rollbackLock = RunDir + "/rollback.lock"
+	// resultNow is the result where the disk could not take it.
+	resultNow = RunDir + "/rollback.result"
 )
 
 // Undoer is a step whose changes reach beyond files and the state of units.
@@ -43,11 +53,17 @@ type Undoer interface {
 	Undo() Undo
 }
 
-// Undo is how a step goes back: two sh fragments that are run as root under
-// set -eu in a folder of the step's own.
+// Undo is how a step goes back: sh fragments that are run as root in a folder of
+// the step's own. Restore and Tidy run when files are back, units enabled as
+// before and the other units running as before: Restore of all steps in their
+// order, then Tidy of all in the reverse order. They must do no harm where
+// nothing has changed, or has been restored already. "try COMMAND..." runs a
+// command, notes its failure and goes on.
 type Undo struct {
-	Save    string // notes what is, before the first change; it only reads
-	Restore string // makes it so again, once files are back and units enabled as before; harmless where nothing has changed
+	Save    string // notes what is, before the first change; it only reads, under set -eu
+	Restore string // makes it so again
+	Tidy    string // takes away what was not there and what may still be in use while others restore
+	Files   []string
 	// Units are those that Restore starts, stops and reloads itself.
 	Units []string
 }
@@ -67,6 +83,7 @@ ConditionPathExists=` + pendingMark + `
 
 [Service]
 Type=oneshot
+TimeoutStartSec=60
 ExecStart=/bin/sh ` + rollbackSh + ` boot
 
 [Install]
@@ -96,7 +113,9 @@ func newGuard(mark string, n *NodePlan) guard {
 		g.units = append(g.units, s.Probe().Units...)
 		if u, ok := s.(Undoer); ok {
 			g.steps = append(g.steps, u)
+			g.paths = append(g.paths, u.Undo().Files...)
 			for _, unit := range u.Undo().Units {
+				g.units = append(g.units, unit)
 				g.own[unit] = true
 			}
 		}
@@ -107,41 +126,55 @@ func newGuard(mark string, n *NodePlan) guard {
 	return g
 }
 
+// undoHead opens the scripts Restore and Tidy of a step, undoFoot ends them.
+const (
+	undoHead = "bad=0\ntry() {\n\t\"$@\" || {\n\t\techo \"failed: $*\" >&2\n\t\tbad=1\n\t}\n}\n"
+	undoFoot = "exit $bad\n"
+)
+
 // armScript lays the snapshot down and arms the timer. It fails, having changed
 // nothing, where a change is pending already.
 func (g guard) armScript(timeout time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `%sset -eu
 umask 077
-[ ! -e %[2]s ] || { echo "an earlier change is not confirmed yet; the node goes back by itself" >&2; exit 75; }
-rm -rf %[3]s.new
-mkdir -p %[3]s.new/steps
-cd %[3]s.new
-cat >rollback.sh <<'%[4]s'
-%[5]s%[4]s
+%s
+[ ! -e %[3]s ] || { echo "an earlier change is not confirmed and the node has not gone back yet; it does so by itself, or now with: sh %[4]s now" >&2; exit 75; }
+trap 'rm -rf %[5]s.new' EXIT
+rm -rf %[5]s.new
+mkdir -p %[5]s.new/steps
+cd %[5]s.new
+: >files >dirs >units
+cat >rollback.sh <<'%[6]s'
+%[7]s%[6]s
 n=0
 keep() {
 	if [ -e "$1" ] || [ -L "$1" ]; then
 		n=$((n + 1))
 		cp -a -- "$1" "$n"
 		echo "$n $1" >>files
-	else
-		echo "- $1" >>files
+		return
 	fi
+	echo "- $1" >>files
+	dir=${1%%/*}
+	while [ -n "$dir" ] && [ ! -d "$dir" ]; do
+		echo "$dir" >>dirs
+		dir=${dir%%/*}
+	done
 }
 unit() {
 	enabled=-
-	active=-
+	active=inactive
 	show=$(systemctl show -p UnitFileState -p ActiveState -- "$2")
 	for p in $show; do
 		case $p in
 		UnitFileState=?*) enabled=${p#*=} ;;
-		ActiveState=?*) active=${p#*=} ;;
+		ActiveState=active | ActiveState=activating | ActiveState=reloading) active=active ;;
 		esac
 	done
 	echo "$1 $2 $enabled $active" >>units
 }
-`, scriptHead, pendingMark, snapshotDir, g.mark, rollbackScript)
+`, scriptHead, g.lockHeld(), pendingMark, rollbackSh, snapshotDir, g.mark, rollbackScript)
 	for _, p := range g.paths {
 		b.WriteString("keep " + Quote(p) + "\n")
 	}
@@ -152,15 +185,22 @@ unit() {
 		}
 		b.WriteString("unit " + who + " " + u + "\n")
 	}
-	for _, s := range g.steps {
+	for i, s := range g.steps {
 		undo := s.Undo()
-		dir := path.Join("steps", s.Name())
-		fmt.Fprintf(&b, "mkdir %[1]s\ncat >%[1]s/restore <<'%[2]s'\n%[3]s\n%[2]s\n(\ncd %[1]s\n%[4]s\n)\n",
-			dir, g.mark, strings.TrimRight(undo.Restore, "\n"), strings.TrimRight(undo.Save, "\n"))
+		dir := fmt.Sprintf("steps/%02d-%s", i+1, s.Name())
+		fmt.Fprintf(&b, "mkdir %s\n", dir)
+		for name, text := range map[string]string{"restore": undo.Restore, "tidy": undo.Tidy} {
+			if text != "" {
+				fmt.Fprintf(&b, "cat >%[1]s/%[2]s <<'%[3]s'\n%[4]s%[5]s\n%[6]s%[3]s\n", dir, name, g.mark, undoHead, strings.TrimRight(text, "\n"), undoFoot)
+			}
+		}
+		if undo.Save != "" {
+			fmt.Fprintf(&b, "(\ncd %s\n%s\n)\n", dir, strings.TrimRight(undo.Save, "\n"))
+		}
 	}
 	fmt.Fprintf(&b, `cat >%[1]s.new <<'%[2]s'
 %[3]s%[2]s
-if ! cmp -s %[1]s.new %[1]s; then
+if ! cmp -s %[1]s.new %[1]s || [ ! -e %[8]s ]; then
 	mv -f %[1]s.new %[1]s
 	systemctl daemon-reload
 	systemctl enable --quiet %[4]s
@@ -170,50 +210,77 @@ fi
 echo %[2]s >pending.new
 rm -rf %[5]s
 mv %[5]s.new %[5]s
+rm -f %[9]s %[10]s
 sync
-%[6]smv %[5]s/pending.new %[7]s
+%[6]salive
+systemd-run --quiet --on-active=%[11]dms --timer-property=AccuracySec=100ms --unit=fwprov-rollback-%[2]s /bin/sh -c '[ ! -e %[12]s ] || exec /bin/sh %[12]s timer %[2]s'
+mv %[5]s/pending.new %[7]s
 sync
-`, "/etc/systemd/system/"+bootUnit, g.mark, bootUnitText, bootUnit, snapshotDir, timerScript(timeout), pendingMark)
+`, "/etc/systemd/system/"+bootUnit, g.mark, bootUnitText, bootUnit, snapshotDir, aliveScript(timeout), pendingMark,
+		"/etc/systemd/system/sysinit.target.wants/"+bootUnit, stepPID, resultNow, timeout.Milliseconds(), rollbackSh)
 	return b.String()
 }
 
-// timerScript gives the node the whole time-out from now on: a new timer is
-// armed before the old ones are stopped.
-func timerScript(timeout time.Duration) string {
-	return fmt.Sprintf(`systemd-run --quiet --on-active=%ds --timer-property=AccuracySec=100ms --unit=fwprov-rollback-$$ /bin/sh %s timer || exit 1
-for t in $(systemctl list-units --all --plain --no-legend 'fwprov-rollback-*.timer' | cut -d ' ' -f 1); do
-	[ "$t" = fwprov-rollback-$$.timer ] || systemctl stop "$t" || true
-done
-`, int(timeout.Seconds()), rollbackSh)
+// aliveScript defines the shell function alive, which gives the node the whole
+// time-out from now on.
+func aliveScript(timeout time.Duration) string {
+	return fmt.Sprintf("alive() {\n\tread -r up _ </proc/uptime\n\techo $((${up%%.*} * 100 + 1${up#*.} - 100 + %d)) >%s\n}\n",
+		timeout.Milliseconds()/10, deadline)
+}
+
+// unguarded opens the script of a step that is not under the guard.
+func (g guard) unguarded() string {
+	return scriptHead + g.lockHeld() + "\nalive() { :; }\n"
 }
 
 // guarded opens the script of a step that runs under the guard: it ends at once
-// if the node has gone back, and lets the way back end it.
+// if the node has gone back or is about to, and lets the way back end it.
 func (g guard) guarded(timeout time.Duration) string {
-	return scriptHead + fmt.Sprintf("[ \"$(cat %s 2>/dev/null)\" = %s ] || { echo 'the node has gone back to what it was' >&2; exit %d; }\n"+
-		"mkdir -p %s\necho \"$$ $(cut -d ' ' -f 5,22 /proc/$$/stat)\" >%s\n%s",
-		pendingMark, g.mark, wentBack, RunDir, stepPID, timerScript(timeout))
+	return scriptHead + fmt.Sprintf("echo \"$$ $(cut -d ' ' -f 5,22 /proc/$$/stat)\" >%s\n%s%salive\n", stepPID, g.stillOurs(), aliveScript(timeout))
 }
 
-// disarmScript confirms the node.
+// lockHeld ends a script that reaches the node when the lock is no longer this
+// run's: it was on its way for longer than the lease.
+func (g guard) lockHeld() string {
+	return fmt.Sprintf("[ \"$(sed -n 3p %s 2>/dev/null)\" = %s ] || { echo 'this run has lost its lock on the node; nothing was done' >&2; exit %d; }",
+		lockHolder, g.mark, wentBack)
+}
+
+// stillOurs ends a script when the node goes back or has gone back.
+func (g guard) stillOurs() string {
+	return fmt.Sprintf("[ ! -e %s ] && [ \"$(cat %s 2>/dev/null)\" = %s ] || { echo 'the node has gone back to what it was' >&2; exit %d; }\n",
+		goingBack, pendingMark, g.mark, wentBack)
+}
+
+// reachedScript gives the node the whole time-out once it has been reached over
+// a new connection.
+func (g guard) reachedScript(timeout time.Duration) string {
+	return scriptHead + g.stillOurs() + aliveScript(timeout) + "alive\n"
+}
+
+// disarmScript confirms the node, after the commands of last.
 func (g guard) disarmScript() string {
-	return scriptHead + fmt.Sprintf(`[ "$(cat %[1]s 2>/dev/null)" = %[2]s ] || { echo 'the node has gone back to what it was' >&2; exit %[3]d; }
-mkdir %[4]s/running 2>/dev/null || { echo 'the node is going back to what it was' >&2; exit %[3]d; }
-rm -f %[1]s
+	return scriptHead + fmt.Sprintf(`exec 9>>%[1]s || exit 1
+flock -n 9 || { echo 'the node is going back to what it was' >&2; exit %[2]d; }
+%[3]ssync
+rm -f %[4]s || exit 1
 sync
 systemctl stop 'fwprov-rollback-*.timer' 2>/dev/null
-rm -rf %[4]s %[5]s
-`, pendingMark, g.mark, wentBack, snapshotDir, stepPID)
+rm -rf %[5]s %[6]s %[7]s
+`, rollbackLock, wentBack, g.stillOurs(), pendingMark, snapshotDir, stepPID, deadline)
 }
 
 // wentBack is the exit status of a script that finds that the node is no longer
 // ours to change.
 const wentBack = 76
 
-// backScript takes the node back now and prints the result.
-func backScript() string {
-	return scriptHead + "/bin/sh " + rollbackSh + " now\ncat " + resultFile + "\n"
+// backScript takes the node back now and prints the result. It is systemd that
+// does it, so that it goes on when this connection is cut by it.
+func (g guard) backScript() string {
+	return scriptHead + fmt.Sprintf("if [ \"$(cat %[1]s 2>/dev/null)\" = %[2]s ]; then\n"+
+		"\tsystemd-run --quiet --unit=fwprov-rollback-%[2]s-$$ /bin/sh %[3]s now %[2]s || /bin/sh %[3]s now %[2]s\n"+
+		"\twhile [ \"$(cat %[1]s 2>/dev/null)\" = %[2]s ]; do sleep 0.1; done\nfi\n", pendingMark, g.mark, rollbackSh) + stateScript
 }
 
 // stateScript prints what became of a run: "pending RUN", and the last result.
-const stateScript = scriptHead + "echo \"pending $(cat " + pendingMark + " 2>/dev/null)\"\ncat " + resultFile + " 2>/dev/null\nexit 0\n"
+const stateScript = scriptHead + "echo \"pending $(cat " + pendingMark + " 2>/dev/null)\"\ncat " + resultNow + " 2>/dev/null || cat " + resultFile + " 2>/dev/null\nexit 0\n"

@@ -151,7 +151,7 @@ func TestGuardScriptsParse(t *testing.T) {
 	g := newGuard("m", &NodePlan{steps: guardSteps(switchStep{})(""), Changes: []Change{{Remove: "/etc/it's"}}})
 	posix(t, g.armScript(time.Minute))
 	posix(t, g.guarded(time.Minute))
-	posix(t, g.disarmScript())
+	posix(t, g.disarmScript(""))
 	posix(t, rollbackScript)
 	posix(t, backScript())
 	posix(t, stateScript)

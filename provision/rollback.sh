@@ -1,62 +1,108 @@
 #!/bin/sh
 # Managed by fwprov: takes this node back to what it was before a change that
-# was not confirmed. $1 says why: timer, now, or boot. At boot only what the
-# boot itself reads is restored: files, and which units are enabled.
+# was not confirmed. $1 says why: timer, boot, or now. $2 is the run that is
+# meant, whichever is pending if it is left out. At boot only what the boot
+# itself reads is restored: files, and which units are enabled. It can be run by
+# hand and again at any time: where nothing is pending it does nothing.
 LC_ALL=C
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL PATH
 umask 022
+why=$1 run=${2-}
+here=/run/fwprov
 cd /var/lib/fwprov/rollback || exit 1
-[ -e pending ] || exit 0
-if ! mkdir running 2>/dev/null; then
-	# Someone else is at it, or was cut off by a loss of power.
-	[ "$1" = boot ] || exit 0
-fi
-exec </dev/null >>log 2>&1
-echo "going back: $1"
+is_pending() { [ -e pending ] && { [ -z "$run" ] || [ "$run" = "$(cat pending)" ]; }; }
+is_pending || exit 0
 run=$(cat pending)
-failed=
+(umask 077 && mkdir -p $here)
 
-# The command of the apply that may still run must not undo what we do.
-if [ "$1" != boot ] && read -r pid group since </run/fwprov/step.pid; then
-	if [ "$group $since" = "$(cut -d ' ' -f 5,22 "/proc/$pid/stat")" ] && [ "$group" != "$(cut -d ' ' -f 5 /proc/$$/stat)" ]; then
-		kill -KILL -- "-$group"
+if [ "$why" = timer ]; then
+	# The commands of the run have moved the deadline since the timer was armed.
+	due='' n=0
+	until [ -n "$due" ] || [ $n -ge 10 ]; do
+		read -r due <$here/deadline || sleep 0.1
+		n=$((n + 1))
+	done
+	read -r up _ </proc/uptime
+	now=$((${up%.*} * 100 + 1${up#*.} - 100))
+	if [ "${due:-0}" -gt $now ]; then
+		systemd-run --quiet --on-active=$((due - now))0ms --timer-property=AccuracySec=100ms \
+			--unit="fwprov-rollback-$run-$now" /bin/sh "$PWD/rollback.sh" timer "$run" && exit 0
 	fi
 fi
+
+# One at a time, and not while the node is being confirmed.
+if (: >>$here/rollback.lock); then
+	exec 9>>$here/rollback.lock
+	flock 9
+	is_pending || exit 0
+fi
+# From here on no command of the run changes anything: it looks for this mark
+# after it has noted itself, and what has noted itself is ended.
+(: >$here/going-back)
+log=$here/rollback.log
+(: >$log) || log=/dev/null
+exec </dev/null >>$log 2>&1
+echo "going back from $run: $why"
+failed=
+lost() {
+	failed="$failed $1"
+	echo "failed: $1"
+}
+if read -r step group since <$here/step.pid && [ "$why" != boot ] &&
+	[ "$group $since" = "$(cut -d ' ' -f 5,22 "/proc/$step/stat")" ] && [ "$group" != "$(cut -d ' ' -f 5 /proc/$$/stat)" ]; then
+	kill -KILL -- "-$group"
+	n=0
+	while kill -0 -- "-$group" && [ $n -lt 50 ]; do
+		sleep 0.1
+		n=$((n + 1))
+	done
+fi
+
+state() { # PROPERTY UNIT
+	systemctl show -p "$1" -- "$2" | cut -d = -f 2
+}
 
 # What did not exist must not stay enabled, and cannot be disabled once its
 # file is gone.
 while read -r who unit enabled active; do
-	[ "$enabled" = - ] || continue
-	now=$(systemctl show -p UnitFileState -- "$unit")
-	[ "$now" != UnitFileState= ] || continue
-	[ "$1" = boot ] || systemctl stop "$unit"
-	systemctl disable "$unit" || failed="$failed $unit"
+	[ "$enabled" = - ] && [ "$(state LoadState "$unit")" = loaded ] || continue
+	[ "$why" = boot ] || systemctl stop "$unit"
+	systemctl disable "$unit" || lost "$unit"
 done <units
 
+same() { # one regular file and another, with mode and owner
+	[ ! -L "$1" ] && [ ! -L "$2" ] && cmp -s -- "$1" "$2" && [ "$(stat -c '%f %u %g' -- "$1")" = "$(stat -c '%f %u %g' -- "$2")" ]
+}
 while read -r n path; do
+	rm -f -- "${path%/*}/.${path##*/}.$run" # what a change was writing
 	if [ "$n" = - ]; then
-		rm -rf -- "$path" || failed="$failed $path"
-	else
+		rm -f -- "$path" || lost "$path"
+	elif ! same "$n" "$path"; then
 		mkdir -p "${path%/*}"
-		cp -a -- "$n" "$path.fwprov-back" && mv -fT -- "$path.fwprov-back" "$path" || failed="$failed $path"
+		# A link first: it needs no space.
+		{ ln -fT -- "$n" "$path.fwprov-back" || cp -a -- "$n" "$path.fwprov-back"; } &&
+			mv -fT -- "$path.fwprov-back" "$path" || lost "$path"
+		rm -f -- "$path.fwprov-back"
 	fi
 done <files
-systemctl daemon-reload
+sort -r dirs | while read -r dir; do
+	[ ! -d "$dir" ] || rmdir --ignore-fail-on-non-empty -- "$dir"
+done
+systemctl daemon-reload || lost daemon-reload
 
 while read -r who unit enabled active; do
-	now=$(systemctl show -p UnitFileState -- "$unit")
-	now=${now#*=}
+	now=$(state UnitFileState "$unit")
 	[ "$now" != "$enabled" ] || continue
 	case $now in masked*) systemctl unmask "$unit" && systemctl unmask --runtime "$unit" ;; esac
 	case $enabled in
 	masked) systemctl mask "$unit" ;;
 	enabled) systemctl enable "$unit" ;;
 	disabled) systemctl disable "$unit" ;;
-	esac || failed="$failed $unit"
+	esac || lost "$unit"
 done <units
 
-if [ "$1" = boot ]; then
+if [ "$why" = boot ]; then
 	# Jobs of this boot that were queued before we spoke.
 	while read -r who unit enabled active; do
 		case $enabled in enabled | static | alias | indirect | generated) ;; *) systemctl --no-block stop "$unit" ;; esac
@@ -64,30 +110,35 @@ if [ "$1" = boot ]; then
 	done <units
 else
 	# Units whose state the steps do not restore themselves. What has to run is
-	# started before anything is stopped: a firewall before the other goes.
-	for want in active inactive; do
-		while read -r who unit enabled active; do
-			[ "$who" = engine ] || continue
-			now=$(systemctl show -p ActiveState -- "$unit")
-			now=${now#*=}
-			case $want:$active:$now in
-			active:active:active | active:active:activating) ;;
-			active:active:*) systemctl start "$unit" || failed="$failed $unit" ;;
-			inactive:active:* | inactive:*:inactive | inactive:*:failed) ;;
-			inactive:*) systemctl stop "$unit" || failed="$failed $unit" ;;
-			esac
-		done <units
-	done
+	# started before anything is stopped. Where a unit is to be stopped, so is
+	# a start that the run has asked for and that waits its turn.
+	while read -r who unit enabled active; do
+		[ "$who:$active" = engine:active ] && [ "$(state ActiveState "$unit")" != active ] || continue
+		systemctl reset-failed "$unit"
+		systemctl start "$unit" || lost "$unit"
+	done <units
+	while read -r who unit enabled active; do
+		[ "$who" = engine ] && [ "$active" != active ] && [ "$(state LoadState "$unit")" = loaded ] || continue
+		systemctl stop "$unit" || lost "$unit"
+	done <units
 	for step in steps/*/restore; do
-		[ -e "$step" ] || continue
-		(cd "${step%/restore}" && sh -eu ./restore) || failed="$failed ${step%/restore}"
+		[ ! -e "$step" ] || (cd "${step%/*}" && sh -u ./restore) || lost "${step%/*}"
 	done
+	printf '%s\n' steps/*/tidy | sort -r >tidy.list
+	while read -r step; do
+		[ ! -e "$step" ] || (cd "${step%/*}" && sh -u ./tidy) || lost "${step%/*}"
+	done <tidy.list
 fi
+# The generation of the history that this would have been.
+case $(cat generation 2>/dev/null) in /var/lib/fwprov/history/?*) rm -rf -- "$(cat generation)" ;; esac
 
+echo "went back:${failed:- ok}"
+{ echo "$run"; echo "${failed:-ok}"; } >$here/rollback.result
+cp $here/rollback.result result
+cp $log log
+[ -n "$failed" ] || rm -rf -- [0-9]* steps
 sync
-{ echo "$run"; echo "${failed:-ok}"; } >result
 rm -f pending
-rmdir running
 sync
+rm -f $here/going-back $here/step.pid $here/deadline
 systemctl --no-block stop 'fwprov-rollback-*.timer'
-echo "went back: ${failed:-ok}"

@@ -42,6 +42,8 @@ type Runner struct {
 	Now  func() time.Time
 	// Operator is who runs this and from where, for those who find a node locked.
 	Operator string
+	// Record is what the run leaves in the history of the nodes; nil: nothing.
+	Record *Record
 	// ConfirmTimeout is how long a node waits to be confirmed before it goes back
 	// by itself; 0 means DefaultConfirmTimeout.
 	ConfirmTimeout time.Duration
