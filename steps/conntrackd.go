@@ -142,10 +142,8 @@ func (s conntrackd) ours(link string) bool {
 
 func (s conntrackd) dropIn(f provision.Facts) []byte {
 	var b strings.Builder
-	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=network-online.target\n")
-	if versionAtLeast(f.Get("version", "systemd"), "230") {
-		b.WriteString(noStartLimit)
-	}
+	unit, service := restartForever(f)
+	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=network-online.target\n" + unit)
 	// A daemon that was killed leaves its lock, and the next does not start.
 	b.WriteString("\n[Service]\nExecStartPre=-/bin/rm -f " + conntrackdLock + "\n")
 	b.WriteString(loadedLines("conntrackd.service", false, conntrackdConf))
@@ -153,7 +151,7 @@ func (s conntrackd) dropIn(f provision.Facts) []byte {
 		// What StartupResync does since 1.4.5.
 		b.WriteString("ExecStartPost=-/bin/sh -c 'for i in 1 2 3 4 5; do conntrackd -n && break; sleep 1; done'\n")
 	}
-	b.WriteString(restartForever)
+	b.WriteString(service)
 	return []byte(b.String())
 }
 

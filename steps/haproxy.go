@@ -187,11 +187,9 @@ func haproxyWord(s string) string {
 
 func (s haproxy) dropIn(f provision.Facts) []byte {
 	var b strings.Builder
-	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=network-online.target " + divertUnit + "\n")
-	if versionAtLeast(f.Get("version", "systemd"), "230") {
-		b.WriteString(noStartLimit)
-	}
-	b.WriteString("\n[Service]\n" + loadedLines("haproxy.service", true, haproxyConf) + restartForever)
+	unit, service := restartForever(f)
+	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=network-online.target " + divertUnit + "\n" + unit)
+	b.WriteString("\n[Service]\n" + loadedLines("haproxy.service", true, haproxyConf) + service)
 	if countsFiles(f) {
 		b.WriteString("LimitNOFILE=65536\n")
 	}

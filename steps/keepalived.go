@@ -186,11 +186,9 @@ func (s keepalived) dropIn(f provision.Facts) []byte {
 	after := append([]string{"network-online.target"}, rulesUnits(f)...)
 	after = append(after, divertUnit, "conntrackd.service", "haproxy.service")
 	var b strings.Builder
-	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=" + strings.Join(after, " ") + "\n")
-	if versionAtLeast(f.Get("version", "systemd"), "230") {
-		b.WriteString(noStartLimit)
-	}
-	b.WriteString("\n[Service]\n" + loadedLines("keepalived.service", true, keepalivedConf) + restartForever + "KillMode=mixed\n")
+	unit, service := restartForever(f)
+	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=" + strings.Join(after, " ") + "\n" + unit)
+	b.WriteString("\n[Service]\n" + loadedLines("keepalived.service", true, keepalivedConf) + service + "KillMode=mixed\n")
 	return []byte(b.String())
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"fwprov/provision"
 )
 
 // render fills in a template that is part of the program. A template that
@@ -68,11 +70,14 @@ func commas(nets []netip.Prefix) string {
 	return strings.Join(words, ",")
 }
 
-// restartForever are the lines of a [Service] section for a daemon that a
-// failure must not take away for good.
-const restartForever = "Restart=always\nRestartSec=1\n"
-
-// noStartLimit is the [Unit] setting that goes with restartForever: systemd
-// would give up after five failures in ten seconds. It has this name, and this
-// section, since version 230.
-const noStartLimit = "StartLimitIntervalSec=0\n"
+// restartForever are the lines of a unit's sections [Unit] and [Service] for a
+// daemon that no failure must take away for good. Left to itself systemd gives
+// up after five failures in ten seconds; the setting has its present name and
+// section since version 230.
+func restartForever(f provision.Facts) (unit, service string) {
+	service = "Restart=always\nRestartSec=1\n"
+	if versionAtLeast(f.Get("version", "systemd"), "230") {
+		return "StartLimitIntervalSec=0\n", service
+	}
+	return "", service + "StartLimitInterval=0\n"
+}
