@@ -58,7 +58,7 @@ func (n *NodePlan) plan(wants func(step string) bool) error {
 		}
 		n.Changes = append(n.Changes, changes...)
 		if t, ok := s.(Noticer); ok {
-			n.Notices = append(n.Notices, t.Notices(f)...)
+			n.Notices = append(n.Notices, t.Notices(n.facts)...)
 		}
 	}
 	n.predicted = f

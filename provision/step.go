@@ -65,6 +65,7 @@ type Preparer interface {
 // Noticer is a step that has something to tell that fwprov does not do itself.
 type Noticer interface {
 	Step
+	// Notices gets the facts as they were probed.
 	Notices(Facts) []string
 }
 

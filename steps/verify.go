@@ -32,10 +32,18 @@ func (verify) Probe() provision.Probe { return provision.Probe{} }
 // Plan plans nothing.
 func (verify) Plan(provision.Facts) ([]provision.Change, error) { return nil, nil }
 
-// Notices tells what the owners of the gateway have to do, once.
+// Notices tells what the owners of the gateway have to do, before the pair is
+// there for the first time. Later verify sees whether it was done.
 func (v verify) Notices(f provision.Facts) []string {
-	return []string{fmt.Sprintf("the Internet gateway %s needs the route: ip route add %s via %s",
-		v.pair.Outside.Gateway, v.pair.Inside.Network, v.pair.Outside.VIP)}
+	if f.Get("unit", "keepalived.service", "ActiveState") == "active" {
+		return nil
+	}
+	return []string{fmt.Sprintf("the Internet gateway %s needs the route: %s", v.pair.Outside.Gateway, v.route())}
+}
+
+// route is the line that the gateway's owners need, as iproute2 writes it.
+func (v verify) route() string {
+	return fmt.Sprintf("ip route add %s via %s", v.pair.Inside.Network, v.pair.Outside.VIP)
 }
 
 // Settle is how long the pair may take after a change: a startup delay and two
@@ -90,13 +98,18 @@ func (v verify) VerifyProbe() provision.Probe {
 	}
 }
 
-// pingScript pings every VIP and the gateway side by side.
+// pingScript pings every VIP and the gateway side by side, and the gateway once
+// more from an inside VIP: its answer comes back only if it knows the way.
 func (v verify) pingScript() string {
 	addrs := []string{v.pair.Outside.Gateway.String()}
 	for _, vip := range v.pair.VIPs() {
 		addrs = append(addrs, vip.Addr.String())
 	}
-	return "command -v ping >/dev/null || { echo noping; exit; }\nfor a in " + strings.Join(addrs, " ") +
+	back := ""
+	if len(v.pair.VLANs) > 0 {
+		back = fmt.Sprintf("( ping -n -q -c 2 -i 0.2 -W 1 -I %s %s >/dev/null 2>&1 && echo back ) &\n", v.pair.VLANs[0].VIP, v.pair.Outside.Gateway)
+	}
+	return "command -v ping >/dev/null || { echo noping; exit; }\n" + back + "for a in " + strings.Join(addrs, " ") +
 		"; do ( ping -n -q -c 2 -i 0.2 -W 1 $a >/dev/null 2>&1 && echo $a ) & done\nwait\n"
 }
 
@@ -266,6 +279,15 @@ func (v verify) pings(n inventories.Node, f provision.Facts) []provision.Check {
 	c = provision.Check{Name: "gateway answers", Node: n.Name, OK: f.Get("ping", g) != "", Detail: g}
 	if !c.OK {
 		c.Detail, c.Hint = g+" does not answer a ping", "ip neigh show "+g+" on "+n.Name
+	}
+	out = append(out, c)
+	if len(v.pair.VLANs) == 0 || !c.OK || !holds(f, v.pair.VIPs()[0]) {
+		return out
+	}
+	c = provision.Check{Name: "gateway's route", Node: n.Name, OK: f.Get("ping", "back") != "", Detail: v.pair.Inside.Network.String() + " by the outside VIP"}
+	if !c.OK {
+		c.Detail = "the gateway does not send " + v.pair.Inside.Network.String() + " to the outside VIP"
+		c.Hint = "on " + g + ": " + v.route()
 	}
 	return append(out, c)
 }
