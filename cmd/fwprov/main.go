@@ -13,19 +13,19 @@ import (
 	"os/signal"
 	"os/user"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/term"
+
+	"fwprov/provision"
 )
 
 func main() { os.Exit(realMain()) }
 
 func realMain() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	context.AfterFunc(ctx, stop) // the second signal ends the program at once
-	return run(ctx, &world{
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	w := &world{
 		args:     os.Args,
 		environ:  os.Environ(),
 		stdin:    os.Stdin,
@@ -39,19 +39,30 @@ func realMain() int {
 		now:      time.Now,
 		id:       strings.ToLower(rand.Text()),
 		operator: operator(),
-	})
+		outlive:  outlive,
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, endings()...)
+	go obey(signals, &w.farewell, cancel, os.Exit)
+	return run(ctx, w)
 }
 
-// operator is "alice from admin1": who holds a lock, for those who wait for it.
+// operator is "alice from admin1" or, of somebody logged in there over SSH, "alice
+// from admin1 (203.0.113.7)": who holds a lock and who has applied. With sudo it
+// is who called it.
 func operator() string {
-	name, host := "somebody", "somewhere"
-	if u, err := user.Current(); err == nil {
+	name, host := os.Getenv("SUDO_USER"), "somewhere"
+	if u, err := user.Current(); err == nil && name == "" {
 		name = u.Username
 	}
 	if h, err := os.Hostname(); err == nil {
 		host = h
 	}
-	return name + " from " + host
+	from := ""
+	if peer, _, ok := strings.Cut(os.Getenv("SSH_CONNECTION"), " "); ok {
+		from = " (" + peer + ")"
+	}
+	return strings.ReplaceAll(provision.Printable(name+" from "+host+from), "\n", " ")
 }
 
 func terminalSize() (columns, rows int) {
