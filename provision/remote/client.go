@@ -32,6 +32,8 @@ type Options struct {
 	// from it lets this connection go on. Without it the error is returned. It
 	// must return when its context ends, which is that of the login.
 	OnUnknownHost func(context.Context, *HostKeyUnknownError) error
+	// Password is what sudo gets where it wants one; nil: only sudo without.
+	Password *Password
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -73,7 +75,9 @@ type Client struct {
 	jumps    []*ssh.Client
 	link     *link
 	addr     string
+	node     string
 	sudo     bool
+	password *Password
 	sessions chan struct{}     // holds one for every command that runs
 	files    chan *sftpSession // holds what the first upload has opened, nil before
 	heard    *watchedConn      // the connection to the node itself
@@ -117,7 +121,7 @@ func dial(ctx context.Context, t Target, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{sudo: t.Sudo, sessions: make(chan struct{}, maxSessions), files: make(chan *sftpSession, 1)}
+	c := &Client{node: t.Node, sudo: t.Sudo, password: o.Password, sessions: make(chan struct{}, maxSessions), files: make(chan *sftpSession, 1)}
 	c.files <- nil
 	for i, h := range hops {
 		if err := c.hop(ctx, h, o); err != nil {

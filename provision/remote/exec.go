@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,8 +14,11 @@ import (
 
 // Command is a script for sh on the node.
 type Command struct {
-	Script string    // POSIX sh; no secret, since command lines are public on the node
-	Stdin  io.Reader // what the script reads; nil: nothing. Costs one more round trip
+	Script string // POSIX sh; no secret, since command lines are public on the node
+	// Private keeps the script out of command lines, for what nobody else on the
+	// node has to know. Costs one more round trip.
+	Private bool
+	Stdin   io.Reader // what the script reads; nil: nothing. Costs one more round trip
 	// OnLine gets each line of standard output without its newline as it
 	// comes. It must not block, and is not called after Exec has returned.
 	OnLine    func(line string)
@@ -38,7 +40,15 @@ type Result struct {
 // command itself gets a SIGTERM where the server allows it (sshd does not for
 // root); else it runs until it meets the end of its input or output.
 func (c *Client) Exec(ctx context.Context, cmd Command) (Result, error) {
-	line, script, err := commandLine(cmd.Script, c.sudo, cmd.Stdin != nil)
+	if c.sudo {
+		return c.elevated(ctx, cmd)
+	}
+	return c.bare(ctx, cmd, nil)
+}
+
+// bare runs a command, with the password that sudo is to get if it is not nil.
+func (c *Client) bare(ctx context.Context, cmd Command, password *string) (Result, error) {
+	line, stdin, err := c.invocation(cmd, password)
 	if err != nil {
 		return Result{}, err
 	}
@@ -46,9 +56,7 @@ func (c *Client) Exec(ctx context.Context, cmd Command) (Result, error) {
 	if e.stdout.max == 0 {
 		e.stdout.max = defaultMaxOutput
 	}
-	if e.stdin.r = cmd.Stdin; script != "" {
-		e.stdin.r = strings.NewReader(script)
-	}
+	e.stdin.r = stdin
 	begin := time.Now()
 	done := make(chan ending, 1)
 	select {
@@ -71,24 +79,7 @@ func (c *Client) Exec(ctx context.Context, cmd Command) (Result, error) {
 	case <-ctx.Done():
 		end.err = fmt.Errorf("gave up after %s of waiting for %s: %w", time.Since(begin).Round(time.Millisecond), e.abort(), context.Cause(ctx))
 	}
-	res, err := Result{Stdout: e.stdout.all.Bytes(), Stderr: e.stderr.bytes(), Code: end.code}, end.err
-	if err == nil && c.sudo {
-		err = sudoError(res)
-	}
-	return res, err
-}
-
-// sudoError tells a refusal by sudo from an exit status of the script.
-func sudoError(r Result) error {
-	msg, _, _ := strings.Cut(strings.TrimSpace(string(r.Stderr)), "\n")
-	switch {
-	case len(r.Stdout) > 0 || r.Code == 0:
-	case r.Code == 1 && strings.HasPrefix(msg, "sudo: "):
-		return fmt.Errorf("%s (allow the login user NOPASSWD in sudoers, or log in as root)", msg)
-	case r.Code == 127 && strings.Contains(msg, "sudo"):
-		return fmt.Errorf("%s (install sudo, or log in as root)", msg)
-	}
-	return nil
+	return Result{Stdout: e.stdout.all.Bytes(), Stderr: e.stderr.bytes(), Code: end.code}, end.err
 }
 
 // ending is how a command has ended.

@@ -38,7 +38,7 @@ func TestHostKeys(t *testing.T) {
 		"known by rsa among others":     {shows: all, known: "192.0.2.1 RSA"},
 		"known by ecdsa among others":   {shows: all, known: "192.0.2.1 EC"},
 		"several lines":                 {shows: all, known: "# mine\n\n192.0.2.1 OTHER\n192.0.2.1 ED # comment"},
-		"hashed":                        {shows: all, known: knownhosts.HashHostname("192.0.2.1") + " ED"},
+		"hashed":                        {shows: all, known: "HASHED ED"},
 		"port":                          {shows: all, known: "[192.0.2.1]:2222 ED", port: 2222},
 		"another port":                  {shows: all, known: "192.0.2.1 ED", port: 2222, want: "unknown"},
 		"pattern":                       {shows: all, known: "192.0.2.* ED"},
@@ -60,7 +60,7 @@ func TestHostKeys(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, st *site) {
 				st.hostKeys = c.shows
-				text := strings.NewReplacer("ED", keyText(ed.PublicKey()), "EC", keyText(ec.PublicKey()), "RSA", keyText(rsa.PublicKey()),
+				text := strings.NewReplacer("HASHED", knownhosts.HashHostname("192.0.2.1"), "ED", keyText(ed.PublicKey()), "EC", keyText(ec.PublicKey()), "RSA", keyText(rsa.PublicKey()),
 					"OTHER", keyText(other.PublicKey()), "CA", keyText(ca.PublicKey())).Replace(c.known)
 				write(t, st.home+"/.ssh/known_hosts", text+"\n")
 				write(t, st.home+"/.ssh/more", "192.0.2.1 "+keyText(ed.PublicKey())+"\n")

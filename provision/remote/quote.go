@@ -59,10 +59,11 @@ func commandLine(script string, sudo, hasStdin bool) (line, stdin string, err er
 	if strings.IndexByte(script, 0) >= 0 {
 		return "", "", errors.New("the script contains a NUL byte")
 	}
-	sh := "exec sh "
 	if sudo {
-		sh = "exec sudo -n -- sh "
+		line, stdin = sudoLine(script, hasStdin)
+		return line, stdin, nil
 	}
+	const sh = "exec sh "
 	line = sh + "-c " + Quote(script)
 	if strings.Contains(script, "\n") {
 		line = sh + `-c 'eval "set --;$(printf %b "$@")"' sh` + words(script)

@@ -24,7 +24,7 @@ type Target struct {
 	IdentityFile string // offered first; ~/ is the home folder
 	KnownHosts   string // in place of the user's files
 	ProxyJump    string // [user@]host[:port], several with commas, or "none"
-	Sudo         bool   // commands run through sudo -n
+	Sudo         bool   // commands run through sudo, see Options.Password
 }
 
 // hop is one SSH server on the way to a node, or the node itself.
