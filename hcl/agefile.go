@@ -65,6 +65,9 @@ func (l *loader) ageFileFunc(folder string) function.Function {
 }
 
 func (l *loader) readAgeFile(path string) ageFile {
+	if l.opts.WithoutSecrets {
+		return ageFile{unknown: true}
+	}
 	src, err := readFile(path)
 	if err != nil {
 		return ageFile{err: err}

@@ -45,6 +45,11 @@ type Options struct {
 	// zero in the pair, and the rules about it are skipped. A pair loaded so is
 	// good for looking at, not for applying.
 	AllowUnknown bool
+
+	// WithoutSecrets is AllowUnknown for sensitive variables and encrypted files
+	// only: they are not asked for and not opened. The secrets of the pair are
+	// zero; all else is there.
+	WithoutSecrets bool
 }
 
 // Values are texts by name. Some may be sensitive, so none is ever printed.
@@ -91,6 +96,9 @@ func Parse(src []byte, name string, opts Options) (*inventories.Pair, *Source, h
 
 	l.checkBody(l.root, body, hcl2.Range{}, "")
 	vars := l.variables(body)
+	for _, v := range vars {
+		l.src.Variables = append(l.src.Variables, v.Variable)
+	}
 	l.varFiles(vars)
 	l.references(body, vars)
 	l.evalVariables(vars)

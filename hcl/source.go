@@ -17,7 +17,8 @@ import (
 // Source is the text that diagnostics point into. Secrets that are written out in
 // it are masked, byte for byte.
 type Source struct {
-	Files map[string]*hcl2.File
+	Files     map[string]*hcl2.File
+	Variables []Variable // those declared, in the order written
 
 	// secrets are the sensitive values of this reading: the last defence against
 	// one that a message of the library quotes.

@@ -291,7 +291,8 @@ func (l *loader) evalVariable(v *variable) {
 		v.value = val
 	case v.def != cty.NilVal:
 		v.value = v.def
-	case !l.opts.AllowUnknown:
+	case l.opts.AllowUnknown, l.opts.WithoutSecrets && v.Sensitive:
+	default:
 		l.ask(v)
 	}
 }

@@ -222,3 +222,24 @@ func TestSensitive(t *testing.T) {
 		}
 	}
 }
+
+// TestWithoutSecrets holds that only what is secret may be left out.
+func TestWithoutSecrets(t *testing.T) {
+	pair, _ := load(t, inventories.Guide, Options{WithoutSecrets: true})
+	if pair == nil || !pair.VRRP.Password.IsZero() || len(pair.Nodes) != 2 {
+		t.Errorf("%+v", pair)
+	}
+	plain := bytes.ReplaceAll(inventories.Guide, []byte("sensitive"), []byte("#"))
+	_, s, diags := Parse(plain, "pair.hcl", Options{WithoutSecrets: true})
+	if out := say(t, s, diags); !strings.Contains(out, "error: Variable without a value") {
+		t.Errorf("said:\n%s", out)
+	}
+	if len(s.Variables) != 1 || s.Variables[0].Name != "vrrp_password" || s.Variables[0].Sensitive {
+		t.Errorf("%+v", s.Variables)
+	}
+	secret := bytes.ReplaceAll(inventories.Guide, []byte("= var.vrrp_password"), []byte(`= age_file("secrets.age", "vrrp_password")`))
+	name := write(t, "secrets.age", "not opened")
+	if pair, s, diags = Parse(secret, filepath.Join(filepath.Dir(name), "pair.hcl"), Options{WithoutSecrets: true}); pair == nil {
+		t.Errorf("said:\n%s", say(t, s, diags))
+	}
+}
