@@ -26,6 +26,7 @@ func machineFacts(stack string) provision.Facts {
 		"os uid": "0", "os state": "running", "os network": stack, "os arch": "x86_64", "os modules": "yes",
 		"version systemd": "252", "command ip": "yes", "command ping": "yes",
 		"kernel 8021q": "yes", "kernel nf_conntrack": "yes", "kernel xt_socket": "yes",
+		"module 8021q": "yes", "module nf_conntrack": "yes", "module xt_socket": "yes",
 		"kernel release": "6.1.0-13-amd64", "kernel memory": "4011234",
 		"link lo": "up", "link eth0": "up", "link eth1": "up", "link eth2": "down",
 		"addr lo 127.0.0.1/8": "yes", "addr eth0 192.168.1.1/24": "yes", "addr eth1 10.10.1.1/24": "yes",

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"fwprov/inventories"
 	"fwprov/provision"
@@ -30,6 +31,7 @@ type interfaces struct {
 var (
 	_ provision.Step     = interfaces{}
 	_ provision.Renderer = interfaces{}
+	_ provision.Slow     = interfaces{}
 )
 
 // One file of templates a stack.
@@ -45,6 +47,11 @@ var (
 )
 
 func (interfaces) Name() string { return "interfaces" }
+
+// Timeout allows for the time that hundreds of VLANs take.
+func (s interfaces) Timeout() time.Duration {
+	return 2*time.Minute + time.Duration(len(s.pair.VLANs))*time.Second
+}
 
 // Ways to have made an interface, as the manifest says it.
 const (
@@ -88,6 +95,7 @@ func (s interfaces) Probe() provision.Probe {
 			networkdDir + networkdPrefix + "*",
 			networkdDir + "*.network.d/fwprov.conf",
 			networkdConf,
+			networkdUnit,
 			ifcfgDir + "ifcfg-" + s.pair.Inside.Interface,
 			ifcfgDir + "ifcfg-" + s.pair.Inside.Interface + ".*",
 		},
@@ -122,9 +130,13 @@ func (s interfaces) Plan(f provision.Facts) ([]provision.Change, error) {
 			early = append(early, c)
 		}
 	}
-	if add := s.planWanted(f); len(add) > 0 {
-		early = append(append(early, s.reread(f, add, false)...), add...)
+	add := s.planWanted(f)
+	if owed := s.networkdOwed(f); len(owed) > 0 {
+		early = append(early, owed...)
+	} else if len(add) > 0 {
+		early = append(early, s.reread(f, add, false)...)
 	}
+	early = append(early, add...)
 	if gone := s.planGone(f); len(gone) > 0 {
 		late = append(append(late, s.reread(f, gone, true)...), gone...)
 	}
@@ -144,15 +156,31 @@ func (s interfaces) reread(f provision.Facts, changes []provision.Change, late b
 			c.Script += "\n" + nmSettled(changes)
 		}
 	case "networkd":
-		c.Target, c.Script = "systemd-networkd.service", "networkctl reload"
+		c.Target, c.Script = networkdService, "networkctl reload"
 		if !versionAtLeast(f.Get("version", "systemd"), "244") {
-			c.Script = "systemctl restart systemd-networkd.service"
+			c.Script = "systemctl restart " + networkdService
 		}
 		c.Risky = true // it may configure the outside interface anew
 	default:
 		return nil
 	}
 	return []provision.Change{c}
+}
+
+// networkdOwed restarts systemd-networkd if it does not run with our settings:
+// it would remove the rule of table 100 when it configures an interface.
+func (s interfaces) networkdOwed(f provision.Facts) []provision.Change {
+	if f.Get("os", "network") != "networkd" {
+		return nil
+	}
+	key := provision.Key("loaded", networkdService)
+	want := provision.LoadedHash(defined(networkdTemplates, "daemon", nil))
+	if f[key] == want {
+		return nil
+	}
+	return []provision.Change{{Step: s.Name(), Target: networkdService, Action: provision.Run, Why: "runs without its new settings",
+		From: f.Select(key), Makes: provision.Facts{key: want}, Risky: true,
+		Script: "systemctl restart " + networkdService}}
 }
 
 // nmSettled waits until NetworkManager is done with the interfaces of changes:
@@ -225,6 +253,8 @@ func (s interfaces) planInterface(f provision.Facts, w vlanInterface) (provision
 		script = append(script, fmt.Sprintf("[ -e /sys/class/net/%[1]s ] || ip link add link %[2]s name %[1]s type vlan id %[3]d || [ -e /sys/class/net/%[1]s ]",
 			name, provision.Quote(s.pair.Inside.Interface), w.ID))
 		rest = kind
+		// as an interface begins; an address makes it deaf to later changes of "default"
+		c.Makes[provision.Key("sysctl", interfaceKey(w.Name))] = f.Get("sysctl", "net.ipv4.conf.default."+perInterface)
 	}
 	if state != "up" {
 		if state == "down" {
@@ -300,7 +330,7 @@ func (s interfaces) planGone(f provision.Facts) []provision.Change {
 		case how == created:
 			q := provision.Quote(name)
 			c.Script = fmt.Sprintf("[ ! -e /sys/class/net/%[1]s ] || ip link del dev %[1]s || [ ! -e /sys/class/net/%[1]s ]", q)
-			c.Makes[link], c.Makes[provision.Key("carrier", name)] = "", ""
+			c.Makes[link], c.Makes[provision.Key("carrier", name)], c.Makes[provision.Key("sysctl", interfaceKey(name))] = "", "", ""
 			for _, k := range f.Keys("addr", name) {
 				c.Makes[k] = ""
 			}

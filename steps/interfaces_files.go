@@ -15,8 +15,11 @@ const (
 	networkdDir    = "/etc/systemd/network/"
 	networkdPrefix = "05-fwprov-" // before a file for all e*, and before netplan's
 	networkdConf   = "/etc/systemd/networkd.conf.d/fwprov.conf"
+	networkdUnit   = "/etc/systemd/system/" + networkdService + ".d/fwprov.conf"
 	ifcfgDir       = "/etc/sysconfig/network-scripts/"
 )
+
+const networkdService = "systemd-networkd.service"
 
 // interfaceData is what the templates see.
 type interfaceData struct {
@@ -75,7 +78,11 @@ func (s interfaces) uuid(name string) string {
 var networkFile = regexp.MustCompile(`^/(?:etc|run|usr/lib|lib)/systemd/network/([A-Za-z0-9][A-Za-z0-9._-]*\.network)$`)
 
 func (s interfaces) networkdFiles(f provision.Facts, d interfaceData) []provision.File {
-	out := []provision.File{{Path: networkdConf, Content: defined(networkdTemplates, "daemon", d)}}
+	out := []provision.File{
+		{Path: networkdConf, Content: defined(networkdTemplates, "daemon", d)},
+		{Path: networkdUnit, Content: defined(networkdTemplates, "unit", "mkdir -p "+provision.LoadedDir+
+			" && cat "+networkdConf+" | sha256sum >"+provision.LoadedDir+"/"+networkdService)},
+	}
 	if m := networkFile.FindStringSubmatch(f.Get("networkd", s.pair.Outside.Interface)); m != nil {
 		out = append(out, provision.File{Path: networkdDir + m[1] + ".d/fwprov.conf", Content: defined(networkdTemplates, "outside", d)})
 	}

@@ -21,6 +21,7 @@ func (s packages) install(f provision.Facts, missing []string) provision.Change 
 		key := provision.Key("package", p)
 		if strings.HasPrefix(p, modulesExtra) {
 			key = "kernel xt_socket"
+			c.Makes["module xt_socket"] = "yes"
 		}
 		c.From[key], c.Makes[key] = f[key], "yes"
 		if strings.HasPrefix(p, "iputils") {

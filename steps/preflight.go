@@ -32,6 +32,7 @@ func (preflight) Name() string { return "preflight" }
 //	disk PATH                free space in KiB, only if it is too little
 //	kernel release           uname -r
 //	kernel MODULE            "yes" if the kernel has or can load it, for each of kernelModules
+//	module MODULE            "yes" if it comes with the running kernel, loaded or not
 //	kernel memory            in KiB
 //	command NAME             "yes" if there is one, for each of the commands looked for
 //	networkd NAME            file that configures the outside interface, if systemd-networkd does
@@ -55,8 +56,8 @@ func preflightScript(outside string) string {
 		paths = append(paths, d.path)
 	}
 	return `
-u=$(uname -nrm)
-echo '== uname'; echo "$u"
+host=$(uname -nrm)
+echo '== uname'; echo "$host"
 echo '== uid'; id -u
 echo '== date'; date -u +%Y-%m-%d
 echo '== os'
@@ -82,9 +83,9 @@ i=
 echo name ` + provision.Quote(outside) + `
 [ -n "$i" ] && cat /run/systemd/netif/links/$i /run/NetworkManager/devices/$i
 echo '== memory'
-while read -r k v u; do [ "$k" = MemTotal: ] && echo "$v" && break; done </proc/meminfo
+while read -r k v _; do [ "$k" = MemTotal: ] && echo "$v" && break; done </proc/meminfo
 echo '== modules'
-r=${u#* }; r=${r%% *}
+r=${host#* }; r=${r%% *}
 for m in ` + strings.Join(kernelModules, " ") + `; do [ -d /sys/module/$m ] && echo /$m.ko; done
 [ -d /proc/net/vlan ] && echo /8021q.ko
 if [ -r "/lib/modules/$r/modules.dep" ]; then
@@ -155,14 +156,14 @@ func parsePreflight(output string, f provision.Facts) error {
 		set(link["NETWORK_FILE"], "networkd", name)
 	}
 	set(digits(first(s["memory"])), "kernel", "memory")
-	for _, m := range s["modules"] {
-		if m == "tree" {
-			set("yes", "os", "modules")
-			continue
-		}
+	for _, m := range s["modules"] { // loaded ones, "tree", those of the tree
 		name, _, ok := strings.Cut(strings.TrimPrefix(m, "/"), ".ko")
-		if ok && slices.Contains(kernelModules, name) {
+		switch {
+		case m == "tree":
+			set("yes", "os", "modules")
+		case ok && slices.Contains(kernelModules, name):
 			set("yes", "kernel", name)
+			set(f.Get("os", "modules"), "module", name)
 		}
 	}
 	parseDisk(s["disk"], f)

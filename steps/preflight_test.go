@@ -3,6 +3,9 @@ package steps
 import (
 	"errors"
 	"maps"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -66,6 +69,7 @@ func TestPreflightParse(t *testing.T) {
 		"os id": "debian", "os version": "12", "os packages": "apt", "os network": "ifupdown", "os state": "degraded",
 		"os modules": "yes", "version systemd": "252", "kernel memory": "4011234",
 		"kernel nf_conntrack": "yes", "kernel 8021q": "yes", "kernel xt_socket": "yes", "disk /var": "1000",
+		"module nf_conntrack": "yes", "module 8021q": "yes", "module xt_socket": "yes",
 		"command apt-get": "yes", "command dnf": "yes", "command ip": "yes", "command networkctl": "yes",
 		"command ifup": "yes", "command interfaces": "yes",
 	}
@@ -186,5 +190,32 @@ func TestFindings(t *testing.T) {
 				t.Errorf("planning changed the facts: %s", d)
 			}
 		})
+	}
+}
+
+// The probe runs under this machine's sh: what it says of itself has to come
+// through, whatever names its variables have.
+func TestPreflightProbeRuns(t *testing.T) {
+	p := sample.Pair(1, 0, inventories.Single)
+	out, _ := exec.Command("sh", "-c", preflight{p, p.Nodes[0]}.Probe().Script).Output()
+	f := provision.Facts{}
+	if err := parsePreflight(string(out), f); err != nil {
+		t.Fatal(err)
+	}
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		t.Skipf("not a Linux with /proc: %v", err)
+	}
+	if got, want := f["kernel release"], strings.TrimSpace(string(release)); got != want {
+		t.Errorf("kernel release is %q, want %q", got, want)
+	}
+	_, err = os.Stat("/lib/modules/" + f["kernel release"] + "/modules.dep")
+	if got := f["os modules"] == "yes"; got != (err == nil) {
+		t.Errorf("os modules is %q, modules.dep: %v", f["os modules"], err)
+	}
+	for _, k := range []string{"kernel memory", "os id", "os uid", "os arch"} {
+		if f[k] == "" {
+			t.Errorf("no %s in %s", k, out)
+		}
 	}
 }

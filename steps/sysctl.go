@@ -202,7 +202,7 @@ func (s sysctl) Files(f provision.Facts) []provision.File {
 	out := []provision.File{{Path: sysctlFile, Content: defined(sysctlTemplates, "sysctl", s.want(f))}}
 	var modules []string
 	for _, m := range kernelModules {
-		if f.Get("kernel", m) != "" {
+		if f.Get("module", m) != "" {
 			modules = append(modules, m)
 		}
 	}
