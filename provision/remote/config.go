@@ -228,7 +228,7 @@ type settings struct {
 // hosts are always checked.
 var keywords = map[string]bool{
 	"hostname": true, "user": true, "port": true, "identityfile": true, "identitiesonly": true, "identityagent": true,
-	"userknownhostsfile": true, "globalknownhostsfile": true, "hostkeyalias": true, "proxyjump": true, "proxycommand": true,
+	"userknownhostsfile": true, "globalknownhostsfile": true, "hostkeyalias": true, "hashknownhosts": true, "proxyjump": true, "proxycommand": true,
 }
 
 // lookup returns what the files say about a host by the name it was given.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,13 +22,52 @@ type HostKeyUnknownError struct {
 	Algorithm   string // such as ssh-ed25519
 	Fingerprint string // SHA256:...
 	KnownHosts  string // the file it was to be found in
-	Line        string // what would make it known, as a line of that file
+	Line        string // what would make it known, as a line of that file; its name is hashed if ssh_config wants that
 }
 
 func (e *HostKeyUnknownError) Error() string {
 	return fmt.Sprintf("the host key of %s is not known: it shows %s %s, %s has none for it; "+
-		"compare that with `ssh-keygen -lf /etc/ssh/ssh_host_%s_key.pub` on its console, then connect once by hand with ssh",
-		e.Host, e.Algorithm, e.Fingerprint, e.KnownHosts, keyFileType(e.Algorithm))
+		"compare that with %s, then connect once by hand with ssh, or give --accept-new",
+		e.Host, e.Algorithm, e.Fingerprint, e.KnownHosts, e.Compare())
+}
+
+// Compare is the command that shows the fingerprint on the machine itself.
+func (e *HostKeyUnknownError) Compare() string {
+	return "`ssh-keygen -lf /etc/ssh/ssh_host_" + keyFileType(e.Algorithm) + "_key.pub` on its console"
+}
+
+// Remember makes the key known: it appends Line to KnownHosts, which is made if
+// it is not there. What the file has is not touched.
+func (e *HostKeyUnknownError) Remember() error {
+	if e.KnownHosts == "" {
+		return fmt.Errorf("the host key of %s cannot be kept: ssh_config names no known_hosts file", e.Host)
+	}
+	if err := os.MkdirAll(filepath.Dir(e.KnownHosts), 0o700); err != nil {
+		return fmt.Errorf("keep the host key of %s: %w", e.Host, err)
+	}
+	f, err := os.OpenFile(e.KnownHosts, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("keep the host key of %s: %w", e.Host, err)
+	}
+	line := e.Line + "\n"
+	if last, err := lastByte(f); err == nil && last != '\n' {
+		line = "\n" + line
+	}
+	_, err = f.WriteString(line) // at once, since others may append as well
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("keep the host key of %s: %w", e.Host, err)
+	}
+	return nil
+}
+
+func lastByte(f *os.File) (byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, info.Size()-1)
+	return b[0], err
 }
 
 // HostKeyChangedError says that the host shows another key than known_hosts has.
@@ -61,11 +101,12 @@ type hostKeys struct {
 	db    *knownhosts.HostKeyDB
 	name  string   // what known_hosts is searched for, with a port
 	files []string // the first is named to the user
+	hash  bool     // a name that is added is hashed
 }
 
 // newHostKeys reads those known_hosts files that exist.
 func newHostKeys(h hop) (*hostKeys, error) {
-	k := &hostKeys{name: h.keyName(), files: h.knownHosts}
+	k := &hostKeys{name: h.keyName(), files: h.knownHosts, hash: h.hashed}
 	var exist []string
 	for _, f := range h.knownHosts {
 		if info, err := os.Stat(f); err == nil && !info.IsDir() {
@@ -116,6 +157,10 @@ func (k *hostKeys) check(key ssh.PublicKey) error {
 		return &HostKeyChangedError{Host: host, Algorithm: key.Type(), Fingerprint: fingerprint, KnownHosts: want.Filename, Line: want.Line}
 	case errors.As(err, &keyErr):
 		e := &HostKeyUnknownError{Host: host, Algorithm: key.Type(), Fingerprint: fingerprint, Line: knownhosts.Line([]string{k.name}, key)}
+		if k.hash {
+			_, rest, _ := strings.Cut(e.Line, " ")
+			e.Line = xknownhosts.HashHostname(host) + " " + rest
+		}
 		if len(k.files) > 0 {
 			e.KnownHosts = k.files[0]
 		}

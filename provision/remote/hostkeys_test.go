@@ -173,3 +173,65 @@ func TestKnownHostsOfTheInventory(t *testing.T) {
 		}
 	})
 }
+
+// A host that was made known is known from then on, by the file that ssh uses,
+// and what the file had before is left as it was.
+func TestRemember(t *testing.T) {
+	for name, c := range map[string]struct {
+		conf, before string
+		port         int
+		hashed       bool
+	}{
+		"no file":             {},
+		"hashed":              {conf: "HashKnownHosts yes", before: "other ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIBL/Z8YB7+cnj4gWg8pm5n6M3Q6zT4jKD3B4LGlpqsp\n", hashed: true},
+		"not hashed":          {conf: "HashKnownHosts no"},
+		"no newline at end":   {before: "# mine"},
+		"another port":        {port: 2222},
+		"hashed, with port":   {conf: "HashKnownHosts yes", port: 2222, hashed: true},
+		"alias":               {conf: "HostKeyAlias firewall"},
+		"folder is missing":   {conf: "UserKnownHostsFile ~/.ssh/hosts/known"},
+		"second of two files": {conf: "UserKnownHostsFile ~/.ssh/mine ~/.ssh/known_hosts"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, st *site) {
+				path := st.home + "/.ssh/known_hosts"
+				os.Remove(path)
+				if c.before != "" {
+					write(t, path, c.before)
+				}
+				st.opts.ConfigFile = st.home + "/config"
+				write(t, st.opts.ConfigFile, c.conf+"\n")
+				if st.target.Port = c.port; c.port != 0 {
+					st.servers["192.0.2.1:2222"] = st.server
+				}
+				_, err := Dial(t.Context(), st.target, st.opts)
+				var unknown *HostKeyUnknownError
+				if !errors.As(err, &unknown) {
+					t.Fatalf("got %v", err)
+				}
+				if err := unknown.Remember(); err != nil {
+					t.Fatal(err)
+				}
+				st.connect(t).Close()
+				text, err := os.ReadFile(unknown.KnownHosts)
+				if err != nil || !strings.HasPrefix(string(text), c.before) || strings.HasPrefix(unknown.Line, "|1|") != c.hashed {
+					t.Errorf("%s has %q, %v", unknown.KnownHosts, text, err)
+				}
+				if c.hashed && strings.Contains(string(text), "192.0.2.1") {
+					t.Errorf("the name is not hashed: %q", text)
+				}
+				// Another key of the same host is refused now.
+				_, other := newKey(t, "ed25519")
+				st.hostKeys = []ssh.Signer{other}
+				var changed *HostKeyChangedError
+				if _, err := Dial(t.Context(), st.target, st.opts); !errors.As(err, &changed) {
+					t.Errorf("got %v", err)
+				}
+			})
+		})
+	}
+	e := &HostKeyUnknownError{Host: "fw01"}
+	wantError(t, e.Remember(), "names no known_hosts file")
+	e.KnownHosts = "/proc/nowhere/known_hosts"
+	wantError(t, e.Remember(), "keep the host key of fw01")
+}

@@ -38,6 +38,7 @@ type hop struct {
 	agent        string   // socket, "" for none
 	knownHosts   []string // files that exist or not, the user's first
 	hostKeyAlias string
+	hashed       bool     // HashKnownHosts
 	skipped      []string // see settings
 }
 
@@ -181,7 +182,7 @@ func (r *resolver) fill(h *hop, s settings, alias string) error {
 			return fmt.Errorf("HostName: %w", err)
 		}
 	}
-	h.hostKeyAlias = s.first["hostkeyalias"]
+	h.hostKeyAlias, h.hashed = s.first["hostkeyalias"], strings.EqualFold(s.first["hashknownhosts"], "yes")
 	for _, id := range s.identities {
 		h.explicit = true
 		if id == "none" {
