@@ -20,38 +20,38 @@ func applyCommand(w *world) *cli.Command {
 		Description: "On a terminal it shows the plan and asks first; with --yes, or without a terminal, it does not ask.\n" +
 			"A node that cannot be confirmed over a new connection goes back to what it was, by itself if need be.\n" +
 			"Afterwards the pair is verified. Several inventories are several pairs, changed one after the other.",
-		Flags: slices.Concat([]cli.Flag{
-			jsonFlag(),
-			boolFlag("yes", "do not ask"),
-			&cli.DurationFlag{Name: "confirm-timeout", Value: provision.DefaultConfirmTimeout, Usage: "how long a node waits to be confirmed before it goes back: a `DURATION` of at least 5s"},
-			&cli.DurationFlag{Name: "lock-timeout", Usage: "wait this `DURATION` for a node that somebody else applies to", DefaultText: "fail at once"},
-		}, variableFlags(), nodeFlags(), stepFlags()),
+		Flags: slices.Concat([]cli.Flag{jsonFlag()}, applyFlags(), variableFlags(), nodeFlags(), stepFlags()),
 		Action: func(c *cli.Context) error {
-			confirm, lock := c.Duration("confirm-timeout"), c.Duration("lock-timeout")
-			if confirm < 5*time.Second {
-				return fmt.Errorf("--confirm-timeout %s: a node needs at least 5s to be reached again", confirm)
-			}
-			if lock < 0 {
-				return fmt.Errorf("--lock-timeout %s: a duration above zero, such as 1m", lock)
+			if err := checkApplyFlags(c); err != nil {
+				return err
 			}
 			s, err := begin(c.Context, w, c)
 			if err != nil {
 				return err
 			}
 			defer s.end()
-			for _, p := range s.pairs {
-				p.runner.ConfirmTimeout = confirm
-			}
-			ctx, cancel := s.deadline(c.Context)
-			defer cancel()
-			a := &application{session: s, interrupted: c.Context.Done(), yes: c.Bool("yes"), lockTimeout: lock}
-			code, err := a.run(ctx)
-			if err != nil {
-				return err
-			}
-			return exitWith(code)
+			return newApplication(c, s).execute(c.Context)
 		},
 	}
+}
+
+// applyFlags are those of commands that change nodes.
+func applyFlags() []cli.Flag {
+	return []cli.Flag{
+		boolFlag("yes", "do not ask"),
+		&cli.DurationFlag{Name: "confirm-timeout", Value: provision.DefaultConfirmTimeout, Usage: "how long a node waits to be confirmed before it goes back: a `DURATION` of at least 5s"},
+		&cli.DurationFlag{Name: "lock-timeout", Usage: "wait this `DURATION` for a node that somebody else applies to", DefaultText: "fail at once"},
+	}
+}
+
+func checkApplyFlags(c *cli.Context) error {
+	if d := c.Duration("confirm-timeout"); d < 5*time.Second {
+		return fmt.Errorf("--confirm-timeout %s: a node needs at least 5s to be reached again", d)
+	}
+	if d := c.Duration("lock-timeout"); d < 0 {
+		return fmt.Errorf("--lock-timeout %s: a duration above zero, such as 1m", d)
+	}
+	return nil
 }
 
 // application is one run of apply.
@@ -60,21 +60,57 @@ type application struct {
 	interrupted <-chan struct{}
 	yes         bool
 	lockTimeout time.Duration
+	agreed      bool                      // somebody has seen the plans and wants them
+	done        map[*pair]map[string]bool // nodes that are as planned and confirmed
+}
+
+func newApplication(c *cli.Context, s *session) *application {
+	for _, p := range s.pairs {
+		p.runner.ConfirmTimeout = c.Duration("confirm-timeout")
+		p.runner.Record = s.record(c.Context, p)
+	}
+	return &application{session: s, interrupted: c.Context.Done(), yes: c.Bool("yes"), lockTimeout: c.Duration("lock-timeout")}
+}
+
+// execute is run with the deadline of the session, and its exit code as an error.
+func (a *application) execute(ctx context.Context) error {
+	ctx, cancel := a.deadline(ctx)
+	defer cancel()
+	code, err := a.run(ctx)
+	if err != nil {
+		return err
+	}
+	return exitWith(code)
+}
+
+// listen follows the events of all pairs, besides showing them.
+func (a *application) listen() {
+	a.done = map[*pair]map[string]bool{}
+	for _, p := range a.pairs {
+		show := p.runner.Emit
+		if a.o.json {
+			show = a.jsonEvents(p)
+		}
+		done := map[string]bool{}
+		a.done[p] = done
+		p.runner.Emit = func(e provision.Event) {
+			if e.Event == provision.NodeDone {
+				done[e.Node] = true
+			}
+			show(e)
+		}
+	}
 }
 
 func (a *application) run(ctx context.Context) (int, error) {
-	for _, p := range a.pairs {
-		if a.o.json {
-			p.runner.Emit = a.jsonEvents(p)
-		}
-	}
+	a.listen()
 	if a.lockTimeout > 0 {
 		// Who waits for another plans when it is his turn. Otherwise Apply takes the
 		// locks, so that a run that changes nothing needs none.
 		for _, p := range a.pairs {
 			if err := p.runner.Lock(ctx, a.lockTimeout); err != nil {
 				printError(a.scr.stderr(), a.scr.style, labelled(p.label, err))
-				return a.code(err), nil
+				return a.code(err), a.summarise(nil, nil)
 			}
 		}
 	}
@@ -93,6 +129,7 @@ func (a *application) run(ctx context.Context) (int, error) {
 		if err := a.confirm(ctx, plans); err != nil {
 			return exitError, err
 		}
+		a.agreed = true
 	}
 	return a.carryOut(ctx, plans)
 }
@@ -143,6 +180,7 @@ func (a *application) confirm(ctx context.Context, plans []*provision.Plan) erro
 // outcome is how one pair's apply ended.
 type outcome struct {
 	summary provision.Summary
+	left    []string        // nodes that are not as planned
 	state   provision.State // "" if it was not verified
 	code    int
 }
@@ -171,10 +209,15 @@ func (a *application) carryOut(ctx context.Context, plans []*provision.Plan) (in
 }
 
 func (a *application) one(ctx context.Context, p *pair, plan *provision.Plan) (outcome, error) {
+	a.watch(p, plan)
+	defer a.w.farewell.set(nil, nil)
 	sum, err := p.runner.Apply(ctx, plan)
-	o := outcome{summary: sum}
+	if errors.Is(err, provision.ErrStale) && !a.agreed {
+		plan, sum, err = a.again(ctx, p)
+	}
+	o := outcome{summary: sum, left: a.left(p, plan)}
 	if !a.o.json {
-		showSummary(a.scr.stdout(), a.w.outStyle(), p.label, sum)
+		showSummary(a.scr.stdout(), a.w.outStyle(), p.label, o)
 	}
 	if err != nil {
 		printError(a.scr.stderr(), a.scr.style, labelled(p.label, err))
@@ -198,6 +241,25 @@ func (a *application) one(ctx context.Context, p *pair, plan *provision.Plan) (o
 	return o, a.showHealth(p, h)
 }
 
+// again plans and applies a pair that somebody else has changed since it was
+// planned, holding the locks. That is for runs where nobody has agreed to a plan.
+func (a *application) again(ctx context.Context, p *pair) (*provision.Plan, provision.Summary, error) {
+	fmt.Fprintf(a.scr.stderr(), "%s: somebody else has changed it meanwhile; planning again\n", pairName(p.label))
+	err := p.runner.Lock(ctx, 0)
+	if err != nil {
+		return &provision.Plan{}, provision.Summary{}, err
+	}
+	plan := p.runner.Plan(ctx)
+	if !a.o.json {
+		planView{out: a.scr.stdout(), style: a.w.outStyle(), brief: true}.plan(p.label, plan)
+	}
+	if err := plan.Err(); err != nil {
+		return plan, provision.Summary{Failed: unplanned(plan)}, err
+	}
+	sum, err := p.runner.Apply(ctx, plan)
+	return plan, sum, err
+}
+
 func (a *application) showHealth(p *pair, h provision.Health) error {
 	a.scr.clear()
 	if !a.o.json {
@@ -216,6 +278,37 @@ func (a *application) showHealth(p *pair, h provision.Health) error {
 	return nil
 }
 
+// watch tells who interrupts the apply of a pair what becomes of it, and lets it go
+// on when its output is cut off.
+func (a *application) watch(p *pair, plan *provision.Plan) {
+	if a.w.outlive != nil {
+		a.w.outlive()
+	}
+	var names []string
+	for _, n := range plan.Nodes {
+		if len(n.Changes) > 0 {
+			names = append(names, nodeName(p.label, n.Name))
+		}
+	}
+	a.w.farewell.set(func() {
+		fmt.Fprintln(a.scr.stderr(), "interrupted: the step in hand is finished and the node goes back; once more drops the connection")
+	}, func() {
+		a.scr.clear()
+		fmt.Fprintf(a.scr.stderr(), "The connection was dropped. Of %s, a node that was being changed goes back to what it was by itself within %s.\n", list(names), p.runner.ConfirmTimeout)
+	})
+}
+
+// left lists the nodes that are not what the plan makes them.
+func (a *application) left(p *pair, plan *provision.Plan) []string {
+	var out []string
+	for _, n := range plan.Nodes {
+		if len(n.Changes) > 0 && !a.done[p][n.Name] {
+			out = append(out, n.Name)
+		}
+	}
+	return out
+}
+
 // summarise ends the run's JSON, with one line for each pair. Without outcomes
 // nothing was tried.
 func (a *application) summarise(plans []*provision.Plan, outcomes []*outcome) error {
@@ -224,11 +317,12 @@ func (a *application) summarise(plans []*provision.Plan, outcomes []*outcome) er
 	}
 	for i, p := range a.pairs {
 		doc := summaryDocument{Inventory: p.inventory, Event: "summary"}
-		if outcomes == nil {
+		if outcomes == nil && plans != nil {
 			doc.Failed = unplanned(plans[i])
-		} else if o := outcomes[i]; o != nil {
+		} else if outcomes != nil && outcomes[i] != nil {
+			o := outcomes[i]
 			doc.Changed, doc.Failed, doc.RolledBack = o.summary.Changed, o.summary.Failed, o.summary.RolledBack
-			doc.Seconds, doc.State = tenths(o.summary.Seconds), o.state
+			doc.Seconds, doc.State, doc.Left = tenths(o.summary.Seconds), o.state, o.left
 		}
 		if err := writeJSON(a.scr.stdout(), doc); err != nil {
 			return err

@@ -297,6 +297,59 @@ func TestApplyInterrupted(t *testing.T) {
 	}
 }
 
+// TestApplyAgain: where nobody has agreed to a plan, one that has become old is made
+// again, and nothing is left to do.
+func TestApplyAgain(t *testing.T) {
+	for _, agreed := range []bool{false, true} {
+		h := newHouse(t, "off", nil)
+		h.app.agreed = agreed
+		planned := 0
+		show := h.app.pairs[0].runner.Emit
+		h.app.pairs[0].runner.Emit = func(e provision.Event) {
+			show(e)
+			if e.Event == provision.Planned {
+				if planned++; planned == 2 {
+					for _, node := range []string{"fw01", "fw02"} {
+						if err := os.WriteFile(filepath.Join(h.dir, node, "light"), []byte("on\n"), 0o600); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+			}
+		}
+		code, err := h.app.run(t.Context())
+		said := h.stderr.String()
+		if again := strings.Contains(said, "planning again"); again == agreed || err != nil || (code == exitOK) == agreed {
+			t.Errorf("agreed %v: exit code %d, %v\n%s", agreed, code, err, said)
+		}
+		if agreed && !strings.Contains(said, "has changed since the plan was made") {
+			t.Errorf("said %s", said)
+		}
+	}
+}
+
+// TestApplyWaitsForLock: whose time is over is told, before anything is planned, and
+// the JSON ends as always.
+func TestApplyWaitsForLock(t *testing.T) {
+	h := newHouse(t, "off", func(_ *world, o *options) { o.json = true })
+	other := newHouse(t, "off", nil).app.pairs[0].runner
+	other.Nodes, other.Dial = h.app.pairs[0].runner.Nodes, h.app.pairs[0].runner.Dial
+	other.ID, other.Operator, other.Emit = "otherid", "bob from admin2", nil
+	if err := other.Lock(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	h.app.lockTimeout = time.Second
+	if code, err := h.app.run(t.Context()); code != exitLocked || err != nil {
+		t.Errorf("exit code %d, %v", code, err)
+	}
+	out := h.stdout.String()
+	if !strings.Contains(out, `"event":"waiting","node":"fw01","message":"for the lock, at most 1s: held by bob from admin2 since`) ||
+		strings.Contains(out, `"planned"`) || !strings.HasSuffix(out, "{\"event\":\"summary\",\"changed\":0,\"failed\":0,\"rolled_back\":false,\"seconds\":0}\n") {
+		t.Errorf("printed %s", out)
+	}
+}
+
 // TestInterrupted ends the whole program while it waits for an answer.
 func TestInterrupted(t *testing.T) {
 	w, _, stderr := testWorld(t)

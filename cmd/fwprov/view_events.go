@@ -118,10 +118,12 @@ type summaryDocument struct {
 	RolledBack bool            `json:"rolled_back"`
 	Seconds    float64         `json:"seconds"`
 	State      provision.State `json:"state,omitempty"` // only if it was verified
+	Left       []string        `json:"left,omitempty"`  // nodes that are not as planned
 }
 
 // showSummary tells people how a pair's apply ended.
-func showSummary(out io.Writer, st style, label string, sum provision.Summary) {
+func showSummary(out io.Writer, st style, label string, o outcome) {
+	sum := o.summary
 	text := fmt.Sprintf("%s made in %.1fs", count(sum.Changed, "change"), sum.Seconds)
 	if label != "" {
 		text = label + ": " + text
@@ -132,7 +134,15 @@ func showSummary(out io.Writer, st style, label string, sum provision.Summary) {
 	if sum.RolledBack {
 		text += st.red(" and went back to what was")
 	}
-	fmt.Fprintln(out, st.bold(text+"."))
+	text += "."
+	if len(o.left) > 0 {
+		verb := " is"
+		if len(o.left) > 1 {
+			verb = " are"
+		}
+		text += " " + list(o.left) + verb + " not as planned yet: the next apply goes on from there."
+	}
+	fmt.Fprintln(out, st.bold(text))
 }
 
 // writeJSON writes one document as one line.
