@@ -7,17 +7,23 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"fwprov/hcl"
 )
 
 // options are the flags that several commands share. A command has those that
 // make sense for it; the others are zero.
 type options struct {
 	json, quiet, verbose bool
-	vars                 map[string]string
+	vars                 hcl.Values
 	varFiles             []string
+	ageIdentities        []string
 	limit, only, skip    []string
 	timeout              time.Duration
 	sshConfig            string
+	withoutSecrets       bool // only the nodes of the inventory matter, not what they have to be
+	acceptNew            bool
+	sudoFD               int // where the password of sudo is read from; -1: nowhere
 }
 
 func boolFlag(name, usage string) cli.Flag {
@@ -31,6 +37,7 @@ func variableFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "var", Usage: "set a variable: `NAME=VALUE`; goes before --var-file, and that before FWPROV_VAR_NAME"},
 		&cli.StringSliceFlag{Name: "var-file", Usage: "set variables from a `FILE` of lines name = value"},
+		&cli.StringSliceFlag{Name: "age-identity", Usage: "open encrypted files with the key in this `FILE`, of age or of SSH; without it ~/.config/fwprov/age.txt, ~/.ssh/id_ed25519 and id_rsa"},
 	}
 }
 
@@ -40,6 +47,8 @@ func nodeFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "limit", Usage: "touch this `NODE` only, or CLUSTER/NODE with several inventories"},
 		&cli.DurationFlag{Name: "timeout", DefaultText: "none", Usage: "give up after this `DURATION`, as in 10m; every single wait has its own limit in any case"},
 		&cli.StringFlag{Name: "ssh-config", Usage: "read this `FILE` instead of ~/.ssh/config; none reads no file"},
+		boolFlag("accept-new", "trust the host key of a node that is not known yet, and keep it; one that has changed is refused all the same"),
+		&cli.IntFlag{Name: "sudo-password-fd", Value: -1, DefaultText: "FWPROV_SUDO_PASSWORD, or ask", Usage: "read the password for sudo from file descriptor `N`"},
 		boolFlag("quiet", "no progress: results and errors only"),
 		boolFlag("verbose", "show what commands print, and log to standard error"),
 	}
@@ -56,9 +65,15 @@ func stepFlags() []cli.Flag {
 func readOptions(c *cli.Context) (options, error) {
 	o := options{
 		json: c.Bool("json"), quiet: c.Bool("quiet"), verbose: c.Bool("verbose"),
-		varFiles: c.StringSlice("var-file"),
-		limit:    words(c.StringSlice("limit")), only: words(c.StringSlice("only")), skip: words(c.StringSlice("skip")),
+		varFiles: c.StringSlice("var-file"), ageIdentities: c.StringSlice("age-identity"),
+		limit: words(c.StringSlice("limit")), only: words(c.StringSlice("only")), skip: words(c.StringSlice("skip")),
 		timeout: c.Duration("timeout"), sshConfig: c.String("ssh-config"),
+		acceptNew: c.Bool("accept-new"), sudoFD: -1,
+	}
+	if c.IsSet("sudo-password-fd") {
+		if o.sudoFD = c.Int("sudo-password-fd"); o.sudoFD < 0 || o.sudoFD == 1 || o.sudoFD == 2 {
+			return o, fmt.Errorf("--sudo-password-fd %d: a file descriptor that can be read from, such as 3", o.sudoFD)
+		}
 	}
 	for _, v := range c.StringSlice("var") {
 		name, value, ok := strings.Cut(v, "=")
@@ -67,7 +82,7 @@ func readOptions(c *cli.Context) (options, error) {
 			return o, errors.New("--var takes NAME=VALUE")
 		}
 		if o.vars == nil {
-			o.vars = map[string]string{}
+			o.vars = hcl.Values{}
 		}
 		o.vars[name] = value
 	}

@@ -127,6 +127,11 @@ func labExec(c *cli.Context, w *world) error {
 	var cmd *exec.Cmd
 	if host == lab.Admin {
 		cmd = l.AdminCommand(c.Context, command[0], command[1:]...)
+		for _, line := range w.environ { // this one is fwprov itself, most of the time
+			if isSecretEnv(line) {
+				cmd.Env = append(cmd.Env, line)
+			}
+		}
 	} else if cmd, err = l.Command(c.Context, host, command...); err != nil {
 		return err
 	}

@@ -41,6 +41,8 @@ func realMain() int {
 		operator: operator(),
 		outlive:  outlive,
 	}
+	// That they can still be seen by this user is no reason not to run.
+	_ = forgetSecrets()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, endings()...)
 	go obey(signals, &w.farewell, cancel, os.Exit)

@@ -23,6 +23,8 @@ type session struct {
 	w     *world
 	o     options
 	scr   *screen
+	trust *trust
+	sudo  *remote.Password
 	pairs []*pair
 }
 
@@ -32,6 +34,7 @@ type pair struct {
 	file      string
 	label     string             // stands before its nodes' names; "" if it is the only pair
 	inventory string             // stands in its JSON documents; "" if it is the only pair
+	variables []hcl.Variable     // that the inventory declares
 	nodes     []inventories.Node // those that --limit leaves
 	runner    *provision.Runner
 }
@@ -50,6 +53,11 @@ func begin(ctx context.Context, w *world, c *cli.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	return open(ctx, w, o, paths)
+}
+
+// open is begin for inventories and options that did not come from the arguments.
+func open(ctx context.Context, w *world, o options, paths []string) (*session, error) {
 	loaded, err := load(ctx, w, o, paths)
 	if err != nil {
 		return nil, err
@@ -61,7 +69,13 @@ func begin(ctx context.Context, w *world, c *cli.Context) (*session, error) {
 	if err := checkSteps(s.pairs, o); err != nil {
 		return nil, err
 	}
+	given, err := w.sudoPassword(ctx, o.sudoFD)
+	if err != nil {
+		return nil, err
+	}
 	s.scr = newScreen(w, o.quiet)
+	s.trust = &trust{w: w, scr: s.scr, acceptNew: o.acceptNew, run: ctx}
+	s.sudo = s.trust.password(given)
 	for _, p := range s.pairs {
 		s.prepare(p)
 	}
@@ -90,8 +104,12 @@ func (s *session) deadline(ctx context.Context) (context.Context, context.Cancel
 func load(ctx context.Context, w *world, o options, paths []string) ([]*pair, error) {
 	var pairs []*pair
 	failed := false
+	keys := w.ageKeys(ctx, o, true)
 	for _, path := range paths {
-		p, src, diags := hcl.Load(path, hclOptions(ctx, w, o, path, len(paths) > 1))
+		opts := hclOptions(ctx, w, o, path, len(paths) > 1)
+		opts.Age = keys
+		opts.WithoutSecrets = o.withoutSecrets
+		p, src, diags := hcl.Load(path, opts)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -102,7 +120,7 @@ func load(ctx context.Context, w *world, o options, paths []string) ([]*pair, er
 			failed = true
 			continue
 		}
-		one := &pair{Pair: p, file: path, nodes: p.Nodes}
+		one := &pair{Pair: p, file: path, nodes: p.Nodes, variables: src.Variables}
 		if len(paths) > 1 {
 			one.label, one.inventory = p.Name, path
 		}
@@ -208,7 +226,7 @@ func checkSteps(pairs []*pair, o options) error {
 // prepare makes the runner of a pair.
 func (s *session) prepare(p *pair) {
 	targets := map[string]remote.Target{}
-	ssh := remote.Options{ConfigFile: s.o.sshConfig, HomeDir: s.w.env("HOME"), AgentSocket: s.w.env("SSH_AUTH_SOCK")}
+	ssh := remote.Options{ConfigFile: s.o.sshConfig, HomeDir: s.w.env("HOME"), AgentSocket: s.w.env("SSH_AUTH_SOCK"), Password: s.sudo}
 	r := &provision.Runner{
 		Roles: func(f map[string]provision.Facts) map[string]provision.Role { return steps.Role(p.Pair, f) },
 		ID:    s.w.id, Operator: s.w.operator,
@@ -227,7 +245,7 @@ func (s *session) prepare(p *pair) {
 		targets[n.Name] = target(p.SSH, n)
 	}
 	r.Dial = func(ctx context.Context, node string) (provision.Conn, error) {
-		c, err := remote.Dial(ctx, targets[node], ssh)
+		c, err := s.trust.dial(ctx, targets[node], ssh)
 		if err != nil {
 			return nil, err
 		}

@@ -14,7 +14,7 @@ func validateCommand(w *world) *cli.Command {
 		Name:        "validate",
 		Usage:       "check inventories, without a network",
 		ArgsUsage:   "FILE...",
-		Description: "A variable without a value counts as unknown: what depends on it is not checked.",
+		Description: "A variable without a value, and an encrypted file that no key opens, count as unknown: what depends on them is not checked.",
 		Flags:       append([]cli.Flag{jsonFlag(), boolFlag("quiet", "print what is wrong only")}, variableFlags()...),
 		Action: func(c *cli.Context) error {
 			o, err := readOptions(c)
@@ -26,8 +26,9 @@ func validateCommand(w *world) *cli.Command {
 				return err
 			}
 			code := exitOK
+			keys := w.ageKeys(c.Context, o, false)
 			for _, path := range paths {
-				_, src, diags := hcl.Load(path, hcl.Options{Vars: o.vars, VarFiles: o.varFiles, Env: w.environ, AllowUnknown: true})
+				_, src, diags := hcl.Load(path, hcl.Options{Vars: o.vars, VarFiles: o.varFiles, Env: w.environ, Age: keys, AllowUnknown: true})
 				if diags.HasErrors() {
 					code = exitError
 				}

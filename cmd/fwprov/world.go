@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"fwprov/hcl"
 )
 
 // world is everything that a run takes from outside.
 type world struct {
-	args           []string // the first is the name of the program
-	environ        []string // as os.Environ
+	args           []string        // the first is the name of the program
+	environ        hcl.Environment // as os.Environ
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	inTerm         bool // whether standard input is a terminal
