@@ -116,6 +116,8 @@ func newApp(w *world) *cli.App {
 			planCommand(w),
 			applyCommand(w),
 			verifyCommand(w),
+			historyCommand(w),
+			rollbackCommand(w),
 			labCommand(w),
 			versionCommand(w),
 		},
