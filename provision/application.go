@@ -29,7 +29,7 @@ type application struct {
 }
 
 func newApplication(r *Runner, n *NodePlan) *application {
-	return &application{r: r, n: n, facts: n.facts, staged: map[string]string{}}
+	return &application{r: r, n: n, facts: n.facts, staged: map[string]string{}, guard: newGuard(r.ID, n)}
 }
 
 // prepares reports whether the batch is carried out before the guard is armed.
@@ -177,10 +177,11 @@ func (a *application) apply(ctx context.Context, b batch) error {
 	if s, ok := b.step.(Slow); ok {
 		timeout = s.Timeout()
 	}
-	script := stepScript(a.r.ID, b.changes, a.staged, manifest)
+	head := a.guard.unguarded()
 	if a.armed {
-		script = a.guard.guarded(a.r.confirmTimeout()) + script
+		head = a.guard.guarded(a.r.confirmTimeout())
 	}
+	script := head + stepScript(a.r.ID, b.changes, a.staged, manifest)
 	_, err := a.exec(ctx, "step "+step, timeout, script, f.line)
 	if err == nil {
 		a.facts = after

@@ -199,7 +199,6 @@ func (a *application) carryOut(ctx context.Context) error {
 
 // arm lays the snapshot down on the node, from which it can go back by itself.
 func (a *application) arm(ctx context.Context) error {
-	a.guard = newGuard(a.r.ID, a.n)
 	_, err := a.exec(ctx, "prepare the way back", fileTimeout, a.guard.armScript(a.r.confirmTimeout()), nil)
 	a.armed = err == nil
 	return err
@@ -210,8 +209,26 @@ func (a *application) arm(ctx context.Context) error {
 func (a *application) confirm(ctx context.Context) error {
 	a.r.emit(Event{Event: Confirming, Node: a.n.Name})
 	timeout := a.r.confirmTimeout()
-	within, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), timeout,
-		fmt.Errorf("not confirmed within %s (--confirm-timeout)", timeout))
+	if err := a.reach(context.WithoutCancel(ctx), timeout); err != nil {
+		return err
+	}
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	if err := a.look(within); err != nil {
+		return err
+	}
+	_, err := a.exec(within, "confirm", timeout, a.guard.disarmScript(a.journal.script(a.n)), nil)
+	if err == nil {
+		a.armed = false
+		a.journal.written(a.n.Name)
+	}
+	return err
+}
+
+// reach opens a new connection to the node, over which the node gives us the
+// whole time-out once more.
+func (a *application) reach(ctx context.Context, timeout time.Duration) error {
+	within, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not confirmed within %s (--confirm-timeout)", timeout))
 	defer cancel()
 	for {
 		err := a.r.renew(within, a.n.Name)
@@ -224,14 +241,7 @@ func (a *application) confirm(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", context.Cause(within), err)
 		}
 	}
-	if err := a.look(within); err != nil {
-		return err
-	}
-	_, err := a.exec(within, "confirm", timeout, a.guard.disarmScript(a.journal.script(a.n)), nil)
-	if err == nil {
-		a.armed = false
-		a.journal.written(a.n.Name)
-	}
+	_, err := a.exec(within, "ask for time to look", timeout, a.guard.reachedScript(timeout), nil)
 	return err
 }
 
@@ -240,7 +250,7 @@ func (a *application) back(ctx context.Context, cause error) error {
 	ctx = context.WithoutCancel(ctx)
 	a.r.emit(Event{Event: GoingBack, Node: a.n.Name, Error: cause.Error()})
 	deadline := a.r.Now().Add(a.r.confirmTimeout() + 30*time.Second)
-	res, err := a.exec(ctx, "go back", time.Minute, backScript(), nil)
+	res, err := a.exec(ctx, "go back", time.Minute, a.guard.backScript(), nil)
 	for {
 		if err == nil {
 			if failed, ok := wentBackTo(a.r.ID, string(res.Stdout)); ok {

@@ -3,7 +3,6 @@ package provision
 import (
 	_ "embed" // rollback.sh
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -62,8 +61,9 @@ type Undoer interface {
 type Undo struct {
 	Save    string // notes what is, before the first change; it only reads, under set -eu
 	Restore string // makes it so again
-	Tidy    string // takes away what was not there and what may still be in use while others restore
-	Files   []string
+	Tidy    string // takes away what was not there, and was in use until others had restored
+	// Files change besides those of the plan. They are kept and put back alike.
+	Files []string
 	// Units are those that Restore starts, stops and reloads itself.
 	Units []string
 }
@@ -189,9 +189,9 @@ unit() {
 		undo := s.Undo()
 		dir := fmt.Sprintf("steps/%02d-%s", i+1, s.Name())
 		fmt.Fprintf(&b, "mkdir %s\n", dir)
-		for name, text := range map[string]string{"restore": undo.Restore, "tidy": undo.Tidy} {
-			if text != "" {
-				fmt.Fprintf(&b, "cat >%[1]s/%[2]s <<'%[3]s'\n%[4]s%[5]s\n%[6]s%[3]s\n", dir, name, g.mark, undoHead, strings.TrimRight(text, "\n"), undoFoot)
+		for _, part := range []struct{ name, text string }{{"restore", undo.Restore}, {"tidy", undo.Tidy}} {
+			if part.text != "" {
+				fmt.Fprintf(&b, "cat >%[1]s/%[2]s <<'%[3]s'\n%[4]s%[5]s\n%[6]s%[3]s\n", dir, part.name, g.mark, undoHead, strings.TrimRight(part.text, "\n"), undoFoot)
 			}
 		}
 		if undo.Save != "" {
@@ -259,15 +259,15 @@ func (g guard) reachedScript(timeout time.Duration) string {
 }
 
 // disarmScript confirms the node, after the commands of last.
-func (g guard) disarmScript() string {
+func (g guard) disarmScript(last string) string {
 	return scriptHead + fmt.Sprintf(`exec 9>>%[1]s || exit 1
 flock -n 9 || { echo 'the node is going back to what it was' >&2; exit %[2]d; }
-%[3]ssync
-rm -f %[4]s || exit 1
+%[3]s%[4]ssync
+rm -f %[5]s || exit 1
 sync
 systemctl stop 'fwprov-rollback-*.timer' 2>/dev/null
-rm -rf %[5]s %[6]s %[7]s
-`, rollbackLock, wentBack, g.stillOurs(), pendingMark, snapshotDir, stepPID, deadline)
+rm -rf %[6]s %[7]s %[8]s
+`, rollbackLock, wentBack, g.stillOurs(), last, pendingMark, snapshotDir, stepPID, deadline) + pruneScript
 }
 
 // wentBack is the exit status of a script that finds that the node is no longer

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fwprov/provision/remote"
 )
 
 // tree reads all files of a machine that an apply may touch, with their modes.
@@ -109,8 +112,8 @@ func TestNodeThatCannotBeReachedAgainGoesBack(t *testing.T) {
 	if d := cmp.Diff(before, m.tree(t)); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
-	if timers := m.read(t, "/timers"); strings.Count(timers, "--timer-property=AccuracySec=100ms") < 2 {
-		t.Errorf("the timer was not armed again for each step:\n%s", timers)
+	if timers := m.read(t, "/timers"); !strings.Contains(timers, "--on-active=50ms --timer-property=AccuracySec=100ms") {
+		t.Errorf("the timer was armed with %s", timers)
 	}
 }
 
@@ -142,7 +145,7 @@ func TestUnconfirmedChangeKeepsOthersOut(t *testing.T) {
 	m.write(t, pendingMark, "other\n")
 	r := runner(map[string]*machine{"fw01": m}, guardSteps(switchStep{}), nil)
 	_, err := r.Apply(context.Background(), r.Plan(context.Background()))
-	if err == nil || !strings.Contains(err.Error(), "not confirmed yet") {
+	if err == nil || !strings.Contains(err.Error(), "is not confirmed") {
 		t.Error(err)
 	}
 }
@@ -153,7 +156,9 @@ func TestGuardScriptsParse(t *testing.T) {
 	posix(t, g.guarded(time.Minute))
 	posix(t, g.disarmScript(""))
 	posix(t, rollbackScript)
-	posix(t, backScript())
+	posix(t, g.backScript())
+	posix(t, g.unguarded())
+	posix(t, g.reachedScript(time.Minute))
 	posix(t, stateScript)
 	posix(t, lockScript("m", "it's me", "run", time.Unix(0, 0), time.Second))
 }
@@ -175,5 +180,228 @@ func TestWentBackTo(t *testing.T) {
 		if d := cmp.Diff(c.want, got); d != "" || ok != c.ok {
 			t.Errorf("%q: %v %v", c.out, got, ok)
 		}
+	}
+}
+
+// armed is a machine with a snapshot of before and a timer, and the guard of the
+// run that is about to change it.
+func armed(t *testing.T, last Step) (*machine, guard, *NodePlan) {
+	t.Helper()
+	m := guardMachine(t)
+	r := runner(map[string]*machine{"fw01": m}, guardSteps(last), nil)
+	p := r.Plan(context.Background())
+	if err := p.Err(); err != nil {
+		t.Fatal(err)
+	}
+	n := p.Nodes[0]
+	g := newGuard(r.ID, n)
+	m.hold(t, r.ID)
+	if res := m.sh(t, g.armScript(time.Minute)); res.Code != 0 {
+		t.Fatalf("%d %s", res.Code, res.Stderr)
+	}
+	return m, g, n
+}
+
+// hold makes a run the holder of the machine's lock.
+func (m *machine) hold(t *testing.T, run string) {
+	t.Helper()
+	if err := os.MkdirAll(m.root+RunDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	m.write(t, lockHolder, "op from here\n2026-11-23T01:02:03Z\n"+run+"\n")
+}
+
+func (m *machine) sh(t *testing.T, script string) remote.Result {
+	t.Helper()
+	res, err := m.Exec(context.Background(), remote.Command{Script: script})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// change is the script of the changes of a step, under the guard or not.
+func (m *machine) change(t *testing.T, g guard, n *NodePlan, step string) string {
+	t.Helper()
+	staged := map[string]string{}
+	var changes []Change
+	for _, c := range n.Changes {
+		if c.Step == step {
+			changes = append(changes, c)
+			if c.Write != nil {
+				staged[c.Write.Path] = "/tmp/fwprov." + filepath.Base(c.Write.Path)
+				m.write(t, staged[c.Write.Path], string(c.Write.Content))
+			}
+		}
+	}
+	return g.guarded(time.Minute) + stepScript(g.mark, changes, staged, nil)
+}
+
+func (m *machine) missing(path string) bool {
+	_, err := os.Lstat(m.root + path)
+	return err != nil
+}
+
+func TestTimerGoesByTheLastChange(t *testing.T) {
+	m, g, n := armed(t, switchStep{})
+	before := m.tree(t)
+	if res := m.sh(t, m.change(t, g, n, "web")); res.Code != 0 {
+		t.Fatalf("%d %s%s", res.Code, res.Stdout, res.Stderr)
+	}
+	after := m.tree(t)
+	timer := "sh " + rollbackSh + " timer " + g.mark
+	if res := m.sh(t, scriptHead+timer); res.Code != 0 {
+		t.Fatalf("%d %s", res.Code, res.Stderr)
+	}
+	if d := cmp.Diff(after, m.tree(t)); d != "" {
+		t.Errorf("it went back before its time:\n%s", d)
+	}
+	timers := strings.Split(strings.TrimSpace(m.read(t, "/timers")), "\n")
+	if last := timers[len(timers)-1]; len(timers) != 2 || !regexp.MustCompile(`--on-active=5\d\d\d0ms .*rollback.sh timer testrun$`).MatchString(last) {
+		t.Errorf("timers: %q", timers)
+	}
+	m.sh(t, scriptHead+"sh "+rollbackSh+" timer another")
+	if m.missing(pendingMark) {
+		t.Error("the timer of another run took it back")
+	}
+	m.write(t, deadline, "1\n")
+	m.sh(t, scriptHead+timer)
+	if d := cmp.Diff(before, m.tree(t)); d != "" {
+		t.Errorf("not as before:\n%s", d)
+	}
+	if !m.missing("/etc/systemd/system/web.service.d") {
+		t.Error("a folder that was not there is left")
+	}
+}
+
+// TestCommandThatComesLate: the connection has stalled, and the command arrives
+// when the node has gone back.
+func TestCommandThatComesLate(t *testing.T) {
+	m, g, n := armed(t, switchStep{})
+	before, late := m.tree(t), m.change(t, g, n, "web")
+	m.sh(t, g.backScript())
+	for what, script := range map[string]string{"a step": late, "the confirmation": g.disarmScript("touch /etc/confirmed\n"),
+		"the new connection": g.reachedScript(time.Minute)} {
+		if res := m.sh(t, script); res.Code != wentBack || !strings.Contains(string(res.Stderr), "gone back") {
+			t.Errorf("%s that comes late: %d %s", what, res.Code, res.Stderr)
+		}
+	}
+	m.hold(t, "later")
+	for what, script := range map[string]string{"preparing": g.armScript(time.Minute), "installing": g.unguarded() + "touch /etc/installed\n"} {
+		if res := m.sh(t, script); res.Code != wentBack || !strings.Contains(string(res.Stderr), "lost its lock") {
+			t.Errorf("%s after another has taken the lock: %d %s", what, res.Code, res.Stderr)
+		}
+	}
+	if d := cmp.Diff(before, m.tree(t)); d != "" {
+		t.Errorf("not as before:\n%s", d)
+	}
+}
+
+// stuckStep has a change that does not end, and starts a child.
+type stuckStep struct{ switchStep }
+
+func (s stuckStep) Plan(f Facts) ([]Change, error) {
+	c, err := s.switchStep.Plan(f)
+	for i := range c {
+		c[i].Script = "touch /etc/begun\n( while sleep 0.05; do echo on >/etc/switch; done ) &\nwait\n"
+	}
+	return c, err
+}
+
+func TestCommandInHandIsEnded(t *testing.T) {
+	m, g, n := armed(t, stuckStep{})
+	before := m.tree(t)
+	done := make(chan remote.Result, 1)
+	script := m.change(t, g, n, "switch")
+	go func() { done <- m.sh(t, script) }()
+	for deadline := time.Now().Add(10 * time.Second); m.missing("/etc/begun"); {
+		if time.Now().After(deadline) {
+			t.Fatal("the step has not begun")
+		}
+		time.Sleep(10 * time.Millisecond) // between two looks
+	}
+	m.sh(t, g.backScript())
+	if res := <-done; res.Code == 0 {
+		t.Errorf("the step ended well: %s", res.Stdout)
+	}
+	_ = os.Remove(m.root + "/etc/begun")
+	time.Sleep(200 * time.Millisecond) // what the child would need to do harm
+	if d := cmp.Diff(before, m.tree(t)); d != "" {
+		t.Errorf("not as before:\n%s", d)
+	}
+}
+
+// brittleStep restores three things, of which the first cannot be.
+type brittleStep struct{ switchStep }
+
+func (brittleStep) Undo() Undo {
+	return Undo{Save: "cat /etc/switch >was", Restore: "try false\ncat was >/etc/switch\nrm -f /etc/three", Tidy: "try cat missing\nrm -f /etc/four"}
+}
+
+func TestWhatCannotBeRestoredIsReported(t *testing.T) {
+	m, g, n := armed(t, brittleStep{})
+	before := m.tree(t)
+	m.sh(t, m.change(t, g, n, "web"))
+	m.sh(t, m.change(t, g, n, "switch"))
+	m.sh(t, "rm -f /etc/a.conf; mkdir -p /etc/a.conf/in-the-way; touch /etc/three /etc/four")
+	res := m.sh(t, g.backScript())
+	failed, ok := wentBackTo(g.mark, string(res.Stdout))
+	if d := cmp.Diff([]string{"/etc/a.conf", "steps/01-switch", "steps/01-switch"}, failed); d != "" || !ok {
+		t.Errorf("%v %s\n%s", ok, d, res.Stdout)
+	}
+	if log := m.read(t, snapshotDir+"/log"); !strings.Contains(log, "failed: false") || !strings.Contains(log, "failed: cat missing") {
+		t.Errorf("log: %s", log)
+	}
+	// By hand: what is in the way is taken out of it, and the file is where the log says.
+	m.sh(t, "rm -rf /etc/a.conf; cd "+snapshotDir+"; grep ' /etc/a.conf$' files | while read -r n path; do cp -a $n $path; done")
+	if d := cmp.Diff(before, m.tree(t)); d != "" {
+		t.Errorf("not as before:\n%s", d)
+	}
+}
+
+// TestGoingBackThatWasCutOff: by a loss of power, or because the machine ran out of
+// memory.
+func TestGoingBackThatWasCutOff(t *testing.T) {
+	m, g, n := armed(t, switchStep{})
+	before := m.tree(t)
+	m.sh(t, m.change(t, g, n, "web"))
+	m.sh(t, m.change(t, g, n, "switch"))
+	m.write(t, goingBack, "")
+	m.write(t, "/etc/a.conf.fwprov-back", "half of it")
+	m.write(t, "/etc/.a.conf."+g.mark, "of the change")
+	if err := os.Remove(m.root + "/etc/new.conf"); err != nil {
+		t.Fatal(err)
+	}
+	if res := m.sh(t, g.disarmScript("")); res.Code != wentBack {
+		t.Errorf("a node that is half back was confirmed: %d %s", res.Code, res.Stderr)
+	}
+	if err := os.RemoveAll(m.root + RunDir); err != nil { // a boot
+		t.Fatal(err)
+	}
+	res := m.sh(t, scriptHead+"sh "+rollbackSh+" boot\n"+stateScript)
+	if failed, ok := wentBackTo(g.mark, string(res.Stdout)); !ok || len(failed) > 0 {
+		t.Errorf("%s", res.Stdout)
+	}
+	got := m.tree(t)
+	got["/etc/switch"] = before["/etc/switch"] // the boot would have
+	if d := cmp.Diff(before, got); d != "" {
+		t.Errorf("not as before:\n%s", d)
+	}
+}
+
+func TestFullDiskDoesNotKeepItFromGoingBack(t *testing.T) {
+	m, g, n := armed(t, switchStep{})
+	m.sh(t, "rm /etc/switch") // which a step would have to write
+	before := m.tree(t)
+	m.sh(t, m.change(t, g, n, "web"))
+	// No file can grow.
+	res := m.sh(t, scriptHead+"trap '' XFSZ\nulimit -f 0\nsh "+rollbackSh+" now\n")
+	if res.Code != 0 || !m.missing(pendingMark) {
+		t.Errorf("%d %s", res.Code, res.Stderr)
+	}
+	got := m.tree(t)
+	delete(got, "/etc/switch")
+	if d := cmp.Diff(before, got); d != "" {
+		t.Errorf("not as before:\n%s", d)
 	}
 }

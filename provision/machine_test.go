@@ -59,7 +59,13 @@ show)
 	done ;;
 esac
 `
-	const systemdRun = "#!/bin/sh\necho \"$@\" >>ROOT/timers\n"
+	// What is to run at once runs, as systemd has it: in a session of its own. Timers
+	// are noted.
+	const systemdRun = `#!/bin/sh
+case " $*" in *" --on-active="*) echo "$@" >>ROOT/timers; exit ;; esac
+while case $1 in --*) ;; *) false ;; esac; do shift; done
+setsid "$@" </dev/null >/dev/null 2>&1 &
+`
 	for name, text := range map[string]string{"systemctl": systemctl, "systemd-run": systemdRun} {
 		text = strings.ReplaceAll(text, "ROOT", m.root)
 		if err := os.WriteFile(filepath.Join(m.root, "bin", name), []byte(text), 0o755); err != nil {

@@ -51,9 +51,9 @@ lost() {
 }
 if read -r step group since <$here/step.pid && [ "$why" != boot ] &&
 	[ "$group $since" = "$(cut -d ' ' -f 5,22 "/proc/$step/stat")" ] && [ "$group" != "$(cut -d ' ' -f 5 /proc/$$/stat)" ]; then
-	kill -KILL -- "-$group"
+	kill -KILL "-$group" # no --: dash takes it for a number
 	n=0
-	while kill -0 -- "-$group" && [ $n -lt 50 ]; do
+	while kill -0 "-$group" && [ $n -lt 50 ]; do
 		sleep 0.1
 		n=$((n + 1))
 	done

@@ -10,10 +10,11 @@ import (
 // stepScript is the one command that carries out the changes of a step. staged
 // tells where the file of a change lies on the node. manifest is the new
 // manifest, or nil if it does not change. Before and after every change a line
-// is printed that followScript reads.
+// is printed that followScript reads. The shell function alive, which a guard
+// defines, is called before every change.
 func stepScript(mark string, changes []Change, staged map[string]string, manifest *string) string {
 	var b strings.Builder
-	b.WriteString(scriptHead + "umask 022\n")
+	b.WriteString("umask 022\n")
 	owed := false // a daemon-reload
 	for i, c := range changes {
 		var body strings.Builder
@@ -33,7 +34,7 @@ func stepScript(mark string, changes []Change, staged map[string]string, manifes
 			owed = false
 		}
 		body.WriteString(c.Script)
-		fmt.Fprintf(&b, "(\nset -eu\n%s\n) </dev/null 2>&1\nrc=$?\nprintf '\\n@%s %d %%s\\n' $rc\n[ $rc -eq 0 ] || exit 1\n",
+		fmt.Fprintf(&b, "alive\n(\nset -eu\n%s\n) </dev/null 2>&1\nrc=$?\nprintf '\\n@%s %d %%s\\n' $rc\n[ $rc -eq 0 ] || exit 1\n",
 			strings.TrimRight(body.String(), "\n"), mark, i)
 	}
 	if owed {

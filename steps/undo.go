@@ -21,32 +21,65 @@ var (
 // Prepares: a package that is there harms nothing, and removing one does.
 func (packages) Prepares() {}
 
-// Undo takes away what the inventory adds and restores what the manifest of
-// before lists. Other addresses, the VIPs among them, are keepalived's affair.
+// nmRuns is true where NetworkManager has to be told of its files.
+const nmRuns = "command -v nmcli >/dev/null && systemctl is-active --quiet NetworkManager.service"
+
+// nmIdle waits until NetworkManager has done what it was told: while it works on
+// an interface it takes addresses away.
+const nmIdle = `nm_idle() {
+	n=0
+	while [ $n -lt 100 ] && nmcli -t -f STATE device | grep -qE '^(connecting|deactivating|prepare|config|need|ip-|secondaries)'; do
+		n=$((n + 1))
+		sleep 0.1
+	done
+}
+`
+
+// Undo restores what the manifest of before lists, with the routes that went
+// with it, and takes away what the inventory has added: last, since keepalived
+// takes an interface that it tracks and that is gone for a fault. Other
+// addresses, the VIPs among them, are keepalived's affair.
 func (s interfaces) Undo() provision.Undo {
-	var restore strings.Builder
-	restore.WriteString("gone() {\n\tcut -f1,2 manifest | grep -qxF \"interface\t$1\" && return\n" +
-		"\tif ! grep -qxF \"$1\" links; then\n\t\t[ ! -e \"/sys/class/net/$1\" ] || ip link del dev \"$1\"\n" +
-		"\telif ! grep -qF \" $1 $2 \" addrs; then\n\t\tip addr del \"$2\" dev \"$1\" 2>/dev/null || true\n\tfi\n}\n")
+	var tidy strings.Builder
+	tidy.WriteString(nmIdle + "if " + nmRuns + "; then\n\ttry nmcli connection reload\n\tnm_idle\nfi\n" +
+		"gone() {\n\tcut -f 1,2 manifest | grep -qxF \"interface\t$1\" && return\n" +
+		"\tif ! grep -qxF \"$1\" links; then\n\t\t[ ! -e \"/sys/class/net/$1\" ] || ip link del dev \"$1\" || try [ ! -e \"/sys/class/net/$1\" ]\n" +
+		"\telif ! grep -qxF \"$1 $2\" addrs && ip -4 -o addr show dev \"$1\" | grep -qF \" $2 \"; then\n\t\ttry ip addr del \"$2\" dev \"$1\"\n\tfi\n}\n")
 	for _, v := range s.pair.VLANs {
-		restore.WriteString("gone " + provision.Quote(v.Interface) + " " + provision.Quote(cidr(v.Addresses[s.node.Name], v.Network)) + "\n")
+		tidy.WriteString("gone " + provision.Quote(v.Interface) + " " + provision.Quote(cidr(v.Addresses[s.node.Name], v.Network)) + "\n")
 	}
-	restore.WriteString(`while IFS='	' read -r kind name step how; do
-	[ "$kind" = interface ] || continue
-	addr=${how#* }
-	if [ ! -e "/sys/class/net/$name" ] && [ "${how%% *}" = created ]; then
-		ip link add link "${name%.*}" name "$name" type vlan id "${name##*.}"
-	fi
-	ip link set dev "$name" up
-	ip addr replace "$addr" brd + dev "$name"
-done <manifest
-if command -v nmcli >/dev/null && systemctl is-active --quiet NetworkManager.service; then nmcli connection reload; fi
-if command -v networkctl >/dev/null && systemctl is-active --quiet systemd-networkd.service; then networkctl reload || true; fi
-`)
 	return provision.Undo{
 		Save: "cat " + provision.Manifest + " >manifest 2>/dev/null || : >manifest\nls /sys/class/net >links\n" +
-			"ip -4 -o addr show | while read -r _ dev _ addr _; do echo \" $dev $addr \"; done >addrs\n",
-		Restore: restore.String(),
+			"ip -4 -o addr show | while read -r _ dev _ addr _; do echo \"$dev $addr\"; done >addrs\n" +
+			"ip -4 route show >routes\n",
+		// nmcli connection load: a reload would drop what is to be used until the end.
+		Restore: nmIdle + "if " + nmRuns + `; then
+	for f in ` + nmDir + `fwprov-*.nmconnection; do
+		[ ! -e "$f" ] || try nmcli connection load "$f"
+	done
+	nm_idle
+fi
+if command -v networkctl >/dev/null && systemctl is-active --quiet systemd-networkd.service; then networkctl reload || true; fi
+while IFS='	' read -r kind name _ how; do
+	[ "$kind" = interface ] || continue
+	addr=${how#* }
+	if [ ! -e "/sys/class/net/$name" ] && [ "${how%% *}" = ` + created + ` ]; then
+		ip link add link "${name%.*}" name "$name" type vlan id "${name##*.}" || try [ -e "/sys/class/net/$name" ]
+	fi
+	grep -qxF "$name $addr" addrs || continue
+	ip -4 -o addr show dev "$name" up | grep -qF " $addr " && continue
+	try ip link set dev "$name" up
+	try ip addr replace "$addr" brd + dev "$name"
+done <manifest
+ip -4 route show >now
+while read -r route; do
+	grep -qxF "$route" now || case $route in
+	*" proto kernel "*) ;; # the address brings it
+	*) try ip -4 route replace ${route%% linkdown*} ;;
+	esac
+done <routes
+`,
+		Tidy: tidy.String(),
 	}
 }
 
@@ -59,84 +92,118 @@ func (s sysctl) Undo() provision.Undo {
 	return provision.Undo{
 		// grep and not cat: the name of the file belongs to the value.
 		Save: "grep -sH '' " + strings.Join(paths, " ") + " /proc/sys/net/ipv4/conf/*/" + perInterface + " >values || true\n",
-		Restore: "while IFS=: read -r path value; do\n" +
-			"\t[ -w \"$path\" ] || continue\n\tread -r now <\"$path\" || true\n\t[ \"$now\" = \"$value\" ] || echo \"$value\" >\"$path\"\ndone <values\n",
+		Restore: "put() { echo \"$2\" >\"$1\"; }\nwhile IFS=: read -r path value; do\n" +
+			"\t[ ! -w \"$path\" ] || [ \"$(cat \"$path\")\" = \"$value\" ] || try put \"$path\" \"$value\"\ndone <values\n",
 	}
 }
 
 // Undo keeps the copy of the fail-over script.
 func (s conntrackd) Undo() provision.Undo {
-	return provision.Undo{
-		Save:    "[ ! -e " + copiedScript + " ] || cp -a " + copiedScript + " script\n",
-		Restore: "if [ -e script ]; then cp -a script " + copiedScript + "; else rm -f " + copiedScript + "; fi\n",
-	}
+	return provision.Undo{Files: []string{copiedScript}, Restore: "rm -f " + copiedScript + ".??????\n"}
 }
 
+// rulesUndoUnits load rules, or take them away.
+var rulesUndoUnits = []string{firewalldUnit, "iptables.service", "ip6tables.service", "netfilter-persistent.service"}
+
 // Undo keeps the kernel's tables, all of them, and what was recorded of them.
-// A table that was not there is emptied.
+// They are restored as a whole, from one file for each family. Tables that were
+// not there are taken away, or emptied.
+//
+// Where firewalld ran it comes back first, and only when its rules are in the
+// kernel do ours go. It is started without what depends on it: it conflicts
+// with the units that load ours, and their end flushes all.
 func (s iptables) Undo() provision.Undo {
+	units := strings.Join(rulesUndoUnits, " ")
 	return provision.Undo{
-		Save: `for t in mangle filter nat raw security; do
-	for tool in iptables ip6tables; do
-		$tool-save -t $t >$tool.$t 2>/dev/null || true
-		grep -q '^COMMIT' $tool.$t || printf '*%s\nCOMMIT\n' $t >$tool.$t
-		grep -q '^:' $tool.$t || : >$tool.$t.empty
-	done
+		Files: []string{recordPrefix + "v4.loaded", recordPrefix + "v6.loaded"},
+		Units: rulesUndoUnits,
+		Save: `for tool in iptables ip6tables; do
+	$tool-save >$tool 2>/dev/null || : >$tool
 done
-for f in v4 v6; do
-	[ ! -e ` + recordPrefix + `$f.loaded ] || cp -a ` + recordPrefix + `$f.loaded .
+for u in ` + units + `; do
+	if systemctl is-active --quiet $u; then : >$u; fi
 done
 ip rule show >rules
 ip route show table 100 >routes 2>/dev/null || true
 `,
-		Restore: `saved() { $1-save -t $2 2>/dev/null | sed -e '/^#/d' -e 's/ \[[0-9]*:[0-9]*\]$//'; }
-bad=
-for t in mangle filter nat raw security; do
-	for tool in iptables ip6tables; do
-		command -v $tool-restore >/dev/null || continue
-		was=$(sed -e '/^#/d' -e 's/ \[[0-9]*:[0-9]*\]$//' $tool.$t)
-		now=$(saved $tool $t)
-		[ "$was" != "$now" ] || continue
-		[ -n "$now" ] || [ ! -e $tool.$t.empty ] || continue
-		$tool-restore <$tool.$t || bad="$bad $tool:$t"
+		Restore: `plain() { sed -e '/^#/d' -e 's/ \[[0-9]*:[0-9]*\]$//' $1; }
+firewalld_rules() { nft list tables 2>/dev/null | grep -q ' firewalld$' || iptables-save 2>/dev/null | grep -q '^:IN_'; }
+if [ -e ` + firewalldUnit + ` ] && ! systemctl is-active --quiet ` + firewalldUnit + `; then
+	systemctl reset-failed ` + firewalldUnit + ` 2>/dev/null
+	try systemctl start --job-mode=ignore-dependencies ` + firewalldUnit + `
+	n=0
+	until firewalld_rules || [ $n -ge 150 ]; do
+		n=$((n + 1))
+		sleep 0.1
 	done
+fi
+wait=
+case $(iptables-restore --help 2>&1) in *--wait*) wait=--wait=10 ;; esac
+restore() {
+	$1-save 2>/dev/null >now.$1
+	[ "$(plain $1)" != "$(plain now.$1)" ] || return 0
+	[ ! -s $1 ] || $1-restore $wait <$1 || return 1
+	sed -n 's/^\*//p' now.$1 | while read -r t; do
+		! grep -qxF "*$t" $1 || continue
+		case $(iptables -V) in *nf_tables*)
+			nft delete table $2 $t 2>/dev/null && continue ;;
+		esac
+		sed -n "/^\*$t\$/,/^COMMIT/{ /^\*/p; s/^\(:[A-Z]*\) [A-Z].*/\1 ACCEPT [0:0]/p; /^COMMIT/p; }" now.$1 | $1-restore $wait || return 1
+	done
+}
+families() {
+	! command -v iptables-restore >/dev/null || try restore iptables ip
+	! command -v ip6tables-restore >/dev/null || [ ! -e /proc/net/if_inet6 ] || try restore ip6tables ip6
+}
+families
+for u in ` + units + `; do
+	if [ -e $u ]; then
+		systemctl is-active --quiet $u || try systemctl start --job-mode=ignore-dependencies $u
+	elif [ "$(systemctl show -p LoadState $u)" = LoadState=loaded ]; then
+		try systemctl stop $u
+	fi
 done
-for f in v4 v6; do
-	if [ -e $f.loaded ]; then cp -a $f.loaded ` + recordPrefix + `$f.loaded; else rm -f ` + recordPrefix + `$f.loaded; fi
-done
+families
 if ! grep -q '^100:.*fwmark ` + divertMark + ` ' rules; then
 	while ip rule del pref 100 ` + divertRule + ` 2>/dev/null; do :; done
 fi
-[ -s routes ] || ip route flush table 100 2>/dev/null || true
-[ -z "$bad" ] || { echo "rules not restored:$bad" >&2; exit 1; }
+[ -s routes ] || ip route flush table 100 2>/dev/null
 `,
 	}
 }
 
 // Undo lets the daemons run what they ran: stopped the last one first where it
-// did not run, started or reloaded the first one first where it did.
+// did not run, a start that waits its turn included; started or reloaded the
+// first one first where it did.
 func (s services) Undo() provision.Undo {
 	return provision.Undo{
 		Units: []string{"conntrackd.service", "haproxy.service", "keepalived.service"},
 		Save: "for u in conntrackd haproxy keepalived; do\n" +
-			"\tif systemctl is-active --quiet $u.service; then : >$u.active; fi\ndone\n",
-		Restore: `bad=
-for u in keepalived haproxy conntrackd; do
-	[ -e $u.active ] || ! systemctl is-active --quiet $u.service || systemctl stop $u.service || bad="$bad $u"
+			"\tif systemctl is-active --quiet $u.service; then : >$u.active; fi\n" +
+			"\tcat " + provision.LoadedDir + "/$u.service >$u.loaded 2>/dev/null || : >$u.loaded\ndone\n",
+		Restore: `for u in keepalived haproxy conntrackd; do
+	[ -e $u.active ] || [ "$(systemctl show -p LoadState $u.service)" != LoadState=loaded ] || try systemctl stop $u.service
 done
 settle() {
 	[ -e $1.active ] || return 0
 	if ! systemctl is-active --quiet $1.service; then
-		systemctl reset-failed $1.service 2>/dev/null || true
-		systemctl start $1.service || bad="$bad $1"
-	elif [ "$(cut -d ' ' -f 1 ` + provision.LoadedDir + `/$1.service)" != "$(sha256sum <$2 | cut -d ' ' -f 1)" ]; then
-		systemctl $3 $1.service || bad="$bad $1"
+		systemctl reset-failed $1.service 2>/dev/null
+		try systemctl start $1.service
+	elif ! cmp -s $1.loaded ` + provision.LoadedDir + `/$1.service; then
+		try systemctl $2 $1.service
+		[ $1 != conntrackd ] || ask
 	fi
 }
-settle conntrackd ` + conntrackdConf + ` restart
-settle haproxy ` + haproxyConf + ` reload
-settle keepalived ` + keepalivedConf + ` reload
-[ -z "$bad" ] || { echo "not as before:$bad" >&2; exit 1; }
+ask() {
+	n=0
+	until conntrackd -n >/dev/null 2>&1 || [ $n -ge 20 ]; do
+		n=$((n + 1))
+		sleep 0.2
+	done
+}
+settle conntrackd restart
+settle haproxy reload
+settle keepalived reload
 `,
 	}
 }
