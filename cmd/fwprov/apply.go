@@ -16,8 +16,10 @@ func applyCommand(w *world) *cli.Command {
 	return &cli.Command{
 		Name:      "apply",
 		Usage:     "make the nodes what the inventory says",
-		ArgsUsage: "FILE...",
+		ArgsUsage: "FILE... or P",
 		Description: "On a terminal it shows the plan and asks first; with --yes, or without a terminal, it does not ask.\n" +
+			"P is a plan that fwprov plan --out P has saved, and was agreed to by that: it is not asked for again, and\n" +
+			"refused if the inventory's meaning, the nodes or this program are not what they were.\n" +
 			"A node that cannot be confirmed over a new connection goes back to what it was, by itself if need be.\n" +
 			"Afterwards the pair is verified. Several inventories are several pairs, changed one after the other.",
 		Flags: slices.Concat([]cli.Flag{jsonFlag()}, applyFlags(), variableFlags(), nodeFlags(), stepFlags()),
@@ -25,12 +27,23 @@ func applyCommand(w *world) *cli.Command {
 			if err := checkApplyFlags(c); err != nil {
 				return err
 			}
-			s, err := begin(c.Context, w, c)
+			saved, err := savedArgument(c)
+			if err != nil {
+				return err
+			}
+			var s *session
+			if saved != nil {
+				s, err = saved.begin(c.Context, w, c)
+			} else {
+				s, err = begin(c.Context, w, c)
+			}
 			if err != nil {
 				return err
 			}
 			defer s.end()
-			return newApplication(c, s).execute(c.Context)
+			a := newApplication(c, s)
+			a.saved = saved
+			return a.execute(c.Context)
 		},
 	}
 }
@@ -60,6 +73,7 @@ type application struct {
 	interrupted <-chan struct{}
 	yes         bool
 	lockTimeout time.Duration
+	saved       *savedPlan                // what has to be carried out; nil: whatever is planned
 	agreed      bool                      // somebody has seen the plans and wants them
 	done        map[*pair]map[string]bool // nodes that are as planned and confirmed
 }
@@ -119,7 +133,15 @@ func (a *application) run(ctx context.Context) (int, error) {
 	for _, p := range plans {
 		changes += p.Changes
 	}
-	asking := changes > 0 && !a.yes && a.w.inTerm
+	if a.saved != nil && plans[0].Err() == nil {
+		if err := a.saved.compare(ctx, a.pairs[0], plans[0]); err != nil {
+			printError(a.scr.stderr(), a.scr.style, reason(ctx, err))
+			fmt.Fprintf(a.scr.stderr(), "Nothing was changed. Make the plan again: fwprov plan %s --out %s\n", a.saved.body.Inventory, a.saved.file)
+			return gravest(exitError, a.interruptedCode()), a.summarise(nil, nil)
+		}
+		a.agreed = true
+	}
+	asking := changes > 0 && !a.yes && a.w.inTerm && a.saved == nil
 	a.show(plans, asking)
 	if code := a.planFailures(plans); code != exitOK {
 		fmt.Fprintln(a.scr.stderr(), "Nothing was changed.")

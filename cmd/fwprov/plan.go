@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -21,6 +23,7 @@ func planCommand(w *world) *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			jsonFlag(),
 			boolFlag("detailed-exitcode", "exit with 2 if there are changes"),
+			outFlag(),
 		}, variableFlags(), nodeFlags(), stepFlags()),
 		Action: func(c *cli.Context) error {
 			s, err := begin(c.Context, w, c)
@@ -28,6 +31,10 @@ func planCommand(w *world) *cli.Command {
 				return err
 			}
 			defer s.end()
+			out := c.String("out")
+			if out != "" && len(s.pairs) > 1 {
+				return fmt.Errorf("--out saves the plan of one inventory, not of %d", len(s.pairs))
+			}
 			ctx, cancel := s.deadline(c.Context)
 			defer cancel()
 
@@ -36,6 +43,9 @@ func planCommand(w *world) *cli.Command {
 				return err
 			}
 			codes := []int{s.planFailures(plans)}
+			if out != "" {
+				codes = append(codes, s.save(ctx, out, plans[0]))
+			}
 			if c.Context.Err() != nil {
 				codes = append(codes, exitInterrupted)
 			}
@@ -78,6 +88,22 @@ func (s *session) showPlans(plans []*provision.Plan) error {
 		view.total(plans)
 	}
 	return nil
+}
+
+// save saves a plan that is whole, and says so.
+func (s *session) save(ctx context.Context, file string, plan *provision.Plan) int {
+	err := errors.New("the plan was not saved, since it is not one of all nodes")
+	if plan.Err() == nil {
+		err = s.savePlan(ctx, file, plan)
+	}
+	if err != nil {
+		printError(s.scr.stderr(), s.scr.style, reason(ctx, err))
+		return exitError
+	}
+	if !s.o.quiet {
+		fmt.Fprintf(s.scr.stderr(), "Saved: fwprov apply %s carries it out.\n", file)
+	}
+	return exitOK
 }
 
 // planFailures tells on standard error why nodes have no plan.
