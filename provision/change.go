@@ -54,9 +54,6 @@ type File struct {
 	// Mask masks the secrets of an older version of the file that was found on
 	// a node, for the diff. Nil if there is nothing to mask.
 	Mask func([]byte) []byte
-	// Ignore makes planning leave the content of an existing file alone: only
-	// its absence, mode and owner are mended.
-	Ignore bool
 }
 
 // Perm is the file's mode with the default filled in.

@@ -1,7 +1,6 @@
 package provision
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -45,16 +44,6 @@ func planFile(f Facts, step string, w File) (Change, bool) {
 	key, mkey := Key("file", w.Path), Key("managed", "file", w.Path)
 	hash := Hash(w.Content)
 	state, managed := FileState(hash, w.Perm(), "0:0"), step+" "+hash
-	if w.Ignore && f[key] != "" {
-		have, _, _ := strings.Cut(f[key], " ")
-		state, managed = FileState(have, w.Perm(), "0:0"), step+" "+have
-		if f[key] == state {
-			return Change{}, false
-		}
-		return Change{Step: step, Target: w.Path, Action: Update, Why: "mode or owner was changed",
-			From: f.Select(key, mkey), Makes: Facts{key: state},
-			Script: fmt.Sprintf("chown 0:0 %s\nchmod %04o %s", Quote(w.Path), w.Perm(), Quote(w.Path))}, true
-	}
 	if f[key] == state && f[mkey] == managed {
 		return Change{}, false
 	}
