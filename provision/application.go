@@ -41,7 +41,8 @@ func (b batch) prepares() bool {
 // exec runs a script on the node to its end, even if ctx ends meanwhile: a step
 // in hand is finished.
 func (a *application) exec(ctx context.Context, what string, timeout time.Duration, script string, onLine func(string)) (remote.Result, error) {
-	return a.r.exec(context.WithoutCancel(ctx), a.n.Name, what, timeout, remote.Command{Script: script, OnLine: onLine})
+	// Private: the manifest in it has the hashes of files with secrets.
+	return a.r.exec(context.WithoutCancel(ctx), a.n.Name, what, timeout, remote.Command{Script: script, OnLine: onLine, Private: true})
 }
 
 // prepare lays the new files down on the node and, where the daemons that will
@@ -207,20 +208,13 @@ func (a *application) look(ctx context.Context) error {
 	var wrong []string
 	for _, k := range slices.Sorted(maps.Keys(want)) {
 		if f[k] != want[k] {
-			wrong = append(wrong, fmt.Sprintf("%s is %s, should be %s", k, orAbsent(f[k]), orAbsent(want[k])))
+			wrong = append(wrong, differs(k, f[k], want[k]))
 		}
 	}
 	if len(wrong) > 0 {
-		return fmt.Errorf("node %s: not as planned after the apply:\n  %s", a.n.Name, Printable(strings.Join(wrong, "\n  ")))
+		return fmt.Errorf("node %s: not as planned after the apply:\n  %s", a.n.Name, a.r.clean(strings.Join(wrong, "\n  ")))
 	}
 	return nil
-}
-
-func orAbsent(s string) string {
-	if s == "" {
-		return "absent"
-	}
-	return fmt.Sprintf("%q", s)
 }
 
 // wentBackTo reads the result of a node that went back from a run, and what it

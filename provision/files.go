@@ -88,12 +88,8 @@ func fileDiff(f Facts, w File, created bool) string {
 	if !ok {
 		return ""
 	}
-	prev := []byte(before)
-	if w.Mask != nil {
-		prev = w.Mask(prev)
-	}
-	d := unified(w.Path, w.Path, prev, show)
-	if d == "" && Hash([]byte(before)) != Hash(w.Content) {
+	d := unified(w.Path, w.Path, []byte(before), show)
+	if have, _, _ := strings.Cut(f.Get("file", w.Path), " "); d == "" && have != Hash(w.Content) {
 		return "(only sensitive values differ)\n"
 	}
 	return d

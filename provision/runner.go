@@ -49,6 +49,9 @@ type Runner struct {
 	ConfirmTimeout time.Duration
 	// Wanted says whether changes of a step are wanted (--only, --skip); nil: all.
 	Wanted func(step string) bool
+	// Redact takes secrets out of what programs on the nodes say; nil: there are
+	// none. What is built from secrets is masked by type, see File.
+	Redact func(string) string
 	// Sleep waits between two looks of Verify; it returns early if ctx ends.
 	Sleep func(ctx context.Context, d time.Duration)
 	Log   *slog.Logger
@@ -76,10 +79,15 @@ const (
 	fileTimeout  = 2 * time.Minute
 )
 
+// maxProbe bounds in bytes what a node says of itself. With 4000 VLANs it is
+// 3 MB.
+const maxProbe = 16 << 20
+
 func (r *Runner) emit(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e.Time = r.Now()
+	e.Target, e.Message, e.Error = r.clean(e.Target), r.clean(e.Message), r.clean(e.Error)
 	if r.Emit != nil {
 		r.Emit(e)
 	}
@@ -95,7 +103,7 @@ func (r *Runner) conn(ctx context.Context, node string) (Conn, error) {
 		return c, nil
 	}
 	r.emit(Event{Event: Connecting, Node: node})
-	c, err := r.Dial(ctx, node)
+	c, err := r.dial(ctx, node)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +131,7 @@ func (r *Runner) drop(node string) {
 // may hold the node's lock.
 func (r *Runner) renew(ctx context.Context, node string) error {
 	r.emit(Event{Event: Connecting, Node: node})
-	c, err := r.Dial(ctx, node)
+	c, err := r.dial(ctx, node)
 	if err != nil {
 		return err
 	}
@@ -175,13 +183,13 @@ func (r *Runner) probe(ctx context.Context, n Node, probes []namedProbe) (Facts,
 		return nil, err
 	}
 	r.emit(Event{Event: Probing, Node: n.Name})
-	res, err := r.exec(ctx, n.Name, "probe", probeTimeout, remote.Command{Script: j.script})
+	res, err := r.exec(ctx, n.Name, "probe", probeTimeout, remote.Command{Script: j.script, MaxOutput: maxProbe})
 	if err != nil {
 		return nil, err
 	}
 	f, err := j.parse(string(res.Stdout))
 	if err != nil {
-		return nil, fmt.Errorf("node %s: %w", n.Name, err)
+		return nil, fmt.Errorf("node %s: %w", n.Name, r.heard(err))
 	}
 	return f, nil
 }
@@ -232,6 +240,7 @@ func (r *Runner) Plan(ctx context.Context) *Plan {
 		if np.Err == nil {
 			np.Err = r.planNode(ctx, np)
 		}
+		r.tell(np)
 		if np.Err == nil {
 			r.emit(Event{Event: Planned, Node: n.Name, Role: np.Role, Count: len(np.Changes)})
 		} else {
@@ -263,6 +272,7 @@ func (r *Runner) planNode(ctx context.Context, np *NodePlan) error {
 	if err := parseContents(r.ID, string(res.Stdout), with); err != nil {
 		return fmt.Errorf("node %s: read the files that differ: %w", np.Name, err)
 	}
+	maskContents(with, np.Changes)
 	np.facts = with
 	if err := np.plan(r.wants); err != nil {
 		return fmt.Errorf("node %s: %w", np.Name, err)

@@ -155,6 +155,10 @@ func checkPassword(text string) error {
 	return nil
 }
 
+// whole is a script as it is sent to a shell: in braces, so that nothing of it is
+// run if its end is missing.
+func whole(script string) string { return "{\n" + script + "\n}\n" }
+
 // streamed is a script that runs what comes first on its standard input.
 func streamed(script string) string {
 	return `eval "$(head -c ` + strconv.Itoa(len(script)) + `)"`
@@ -163,6 +167,7 @@ func streamed(script string) string {
 // sudoLine is commandLine for a script that is run as root without a password.
 func sudoLine(script string, hasStdin bool) (line, stdin string) {
 	const sudo = "env LC_ALL=C sudo -n -- sh -c "
+	script = whole(script)
 	if !hasStdin {
 		line = "exec sh -c " + Quote(`printf %b "$@" | exec `+sudo+Quote(streamed(script))) + " sh" + words(script)
 		if len(line) <= maxCommand {
@@ -187,14 +192,14 @@ func (c *Client) invocation(cmd Command, password *string) (line string, stdin i
 		return "", nil, errors.New("the script contains a NUL byte")
 	}
 	var before string
-	switch {
+	switch script := whole(cmd.Script); {
 	case password != nil:
-		line = passwordLine(cmd.Script)
-		before = *password + strings.Repeat("\n", passwordBlock-len(*password)) + cmd.Script
+		line = passwordLine(script)
+		before = *password + strings.Repeat("\n", passwordBlock-len(*password)) + script
 	case cmd.Private && c.sudo:
 		line, before = sudoLine(cmd.Script, true)
 	case cmd.Private:
-		line, before = "exec sh -c "+Quote(streamed(cmd.Script)), cmd.Script
+		line, before = "exec sh -c "+Quote(streamed(script)), script
 	default:
 		line, before, err = commandLine(cmd.Script, c.sudo, cmd.Stdin != nil)
 	}

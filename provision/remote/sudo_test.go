@@ -1,9 +1,11 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,6 +128,29 @@ func TestSudo(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A script whose end does not arrive is not begun.
+func TestCutScript(t *testing.T) {
+	script := "cat <<'X'\na { b\nX\nif :; then\n\techo begun\nfi\nf() {\n\techo begun\n}\nf\necho begun"
+	for _, c := range []*Client{{}, {sudo: true}} {
+		sudoers(t, "")
+		line, stdin, err := c.invocation(Command{Script: script, Private: true}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(stdin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range len(text) - 2 { // the last newlines do not matter
+			cmd := exec.Command("/bin/sh", "-c", line)
+			cmd.Stdin = bytes.NewReader(text[:n])
+			if out, err := cmd.Output(); n > 0 && err == nil || len(out) > 0 {
+				t.Fatalf("of %d bytes %d arrived, and it printed %q, %v", len(text), n, out, err)
+			}
+		}
 	}
 }
 

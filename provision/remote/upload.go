@@ -22,6 +22,9 @@ type File struct {
 	Mode    fs.FileMode // set before the content is written; 0: 0600
 }
 
+// Format prints of a file what may be seen.
+func (f File) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "%s, %d bytes", f.Path, len(f.Content)) }
+
 // maxUploads is how many files are on their way at once. A file is four round trips.
 const maxUploads = 64
 
