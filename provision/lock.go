@@ -19,6 +19,7 @@ const (
 	lockHolder = RunDir + "/lock.holder" // four lines: who, from where, since when, run
 	lockBeat   = 4 * time.Second
 	lockLease  = 15 // seconds of silence after which the lock is given up
+	anyStaging = "/tmp/fwprov.??????????"
 )
 
 // LockedError says that somebody else applies to a node.
@@ -33,7 +34,8 @@ func (e *LockedError) Error() string {
 
 // lockScript takes the lock within wait, says so, and holds it while a byte
 // comes at least every lease. Nothing that a step starts inherits it: steps run
-// in sessions of their own.
+// in sessions of their own. Staging folders that are there when it is taken or
+// given up belong to nobody any more.
 func lockScript(mark, operator, run string, since time.Time, wait time.Duration) string {
 	return scriptHead + fmt.Sprintf(`umask 077
 mkdir -p %[1]s && exec 9>>%[2]s || exit 1
@@ -42,12 +44,14 @@ flock -n 9 9<&9 || {
 	[ %[4]d -gt 0 ] && flock -w %[4]d 9 || exit 75
 }
 printf '%%s\n' %[6]s >%[3]s
+rm -rf %[9]s
 printf '@%[5]s locked\n'
 while [ "$(timeout %[7]d dd bs=1 count=1 2>/dev/null 9>&-)" = . ]; do :; done
 while [ -e %[8]s ]; do sleep 0.5 9>&-; done
+rm -rf %[9]s
 rm -f %[3]s
 `, RunDir, lockFile, lockHolder, int(wait.Seconds()), mark,
-		Quote(operator+"\n"+since.UTC().Format(time.RFC3339)+"\n"+run), lockLease, pendingMark)
+		Quote(operator+"\n"+since.UTC().Format(time.RFC3339)+"\n"+run), lockLease, pendingMark, anyStaging)
 }
 
 // lock is a lock that is held.

@@ -91,7 +91,8 @@ func (s sysctl) Undo() provision.Undo {
 	}
 	return provision.Undo{
 		// grep and not cat: the name of the file belongs to the value.
-		Save: "grep -sH '' " + strings.Join(paths, " ") + " /proc/sys/net/ipv4/conf/*/" + perInterface + " >values || true\n",
+		Save: "grep -sH '' " + strings.Join(paths, " ") + " /proc/sys/net/ipv4/conf/*/" + perInterface +
+			" /proc/sys/net/ipv4/conf/*/promote_secondaries >values || true\n", // see delAddr
 		Restore: "put() { echo \"$2\" >\"$1\"; }\nwhile IFS=: read -r path value; do\n" +
 			"\t[ ! -w \"$path\" ] || [ \"$(cat \"$path\")\" = \"$value\" ] || try put \"$path\" \"$value\"\ndone <values\n",
 	}
