@@ -88,7 +88,11 @@ func fileDiff(f Facts, w File, created bool) string {
 	if !ok {
 		return ""
 	}
-	d := unified(w.Path, w.Path, []byte(before), show)
+	prev := []byte(before)
+	if w.Mask != nil {
+		prev = w.Mask(prev)
+	}
+	d := unified(w.Path, w.Path, prev, show)
 	if have, _, _ := strings.Cut(f.Get("file", w.Path), " "); d == "" && have != Hash(w.Content) {
 		return "(only sensitive values differ)\n"
 	}

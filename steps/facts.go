@@ -106,9 +106,10 @@ func holds(f provision.Facts, v inventories.VIP) bool {
 
 // loadedLines are the lines of a drop-in that let a unit record, at each start
 // and each reload, the hash of the configuration it loads, so that a restart
-// or reload that is owed is seen from the node alone.
+// or reload that is owed is seen from the node alone. Only root may read it: what
+// a secret is can be guessed from the hash of the file that it is in.
 func loadedLines(unit string, reload bool, files ...string) string {
-	record := "/bin/sh -c 'mkdir -p " + provision.LoadedDir + " && cat " + strings.Join(files, " ") +
+	record := "/bin/sh -c 'umask 077; mkdir -p " + provision.LoadedDir + " && cat " + strings.Join(files, " ") +
 		" | sha256sum >" + provision.LoadedDir + "/" + unit + "'"
 	lines := "ExecStartPre=" + record + "\n"
 	if reload {

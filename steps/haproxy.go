@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 
 	"fwprov/inventories"
@@ -46,7 +47,7 @@ func (s haproxy) Files(f provision.Facts) []provision.File {
 		return nil
 	}
 	out := []provision.File{
-		{Path: haproxyConf, Content: s.config(f)},
+		{Path: haproxyConf, Content: s.config(f), Mask: maskHAProxy},
 		{Path: haproxyDropIn, Content: s.dropIn(f)},
 	}
 	if !hasLocalPeer(f) {
@@ -55,6 +56,13 @@ func (s haproxy) Files(f provision.Facts) []provision.File {
 	}
 	return out
 }
+
+// maskHAProxy masks the passwords of a configuration that somebody else wrote.
+func maskHAProxy(conf []byte) []byte {
+	return haproxyPassword.ReplaceAll(conf, []byte("${1}"+inventories.Masked))
+}
+
+var haproxyPassword = regexp.MustCompile(`(\b(?:insecure-)?password[ \t]+|\bstats[ \t]+auth[ \t]+)\S+`)
 
 // loaded is the hash of the configuration that the daemon has to have loaded,
 // "" if it must not run.
