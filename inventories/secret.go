@@ -3,6 +3,7 @@ package inventories
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -82,4 +83,13 @@ func (s Secrets) Censor(text string) string {
 		text = strings.ReplaceAll(text, v.Reveal(), Masked)
 	}
 	return text
+}
+
+// Secrets are all that a pair has.
+func (p *Pair) Secrets() Secrets {
+	var out Secrets
+	eachSecret(reflect.ValueOf(p), "", func(_ string, v reflect.Value) {
+		out = out.Add(v.Interface().(Secret).Reveal())
+	})
+	return out
 }

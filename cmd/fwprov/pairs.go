@@ -232,7 +232,7 @@ func (s *session) prepare(p *pair) {
 		ID:    s.w.id, Operator: s.w.operator,
 		Now:   s.w.now,
 		Sleep: sleep,
-		Log:   slog.New(slog.DiscardHandler),
+		Log:   slog.New(slog.DiscardHandler), Redact: p.Secrets().Censor,
 		Wanted: func(step string) bool {
 			return (len(s.o.only) == 0 || slices.Contains(s.o.only, step)) && !slices.Contains(s.o.skip, step)
 		},

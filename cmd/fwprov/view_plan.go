@@ -239,7 +239,7 @@ func newPlanDocument(inventory string, p *provision.Plan) planDocument {
 			d.Error = n.Err.Error()
 		}
 		for _, c := range n.Changes {
-			d.Changes = append(d.Changes, changeDocument{c.Step, c.Target, c.Action, c.Why, c.Disruptive, c.Diff})
+			d.Changes = append(d.Changes, changeDocument{c.Step, provision.Printable(c.Target), c.Action, c.Why, c.Disruptive, c.Diff})
 		}
 		doc.Nodes = append(doc.Nodes, d)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"fwprov/hcl"
+	"fwprov/provision"
 )
 
 // world is everything that a run takes from outside.
@@ -131,10 +132,11 @@ func newApp(w *world) *cli.App {
 	}
 }
 
-// printError prints an error, one paragraph for each that is joined in it.
+// printError prints an error, one paragraph for each that is joined in it. It may
+// quote what a server said before anybody knew who that was.
 func printError(out io.Writer, s style, err error) {
 	for _, e := range separated(err) {
-		fmt.Fprintf(out, "%s %s\n", s.red("error:"), strings.ReplaceAll(e.Error(), "\n", "\n  "))
+		fmt.Fprintf(out, "%s %s\n", s.red("error:"), strings.ReplaceAll(provision.Printable(e.Error()), "\n", "\n  "))
 	}
 }
 
