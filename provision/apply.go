@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -98,103 +97,41 @@ func (r *Runner) lockFor(ctx context.Context, p *Plan) error {
 	if err := r.Lock(ctx, 0); err != nil {
 		return err
 	}
-	err := each(r.Nodes, func(i int, n Node) error {
-		f, err := r.probe(ctx, n, probes(n))
-		if err != nil {
+	facts := make([]Facts, len(r.Nodes))
+	err := each(r.Nodes, func(i int, n Node) (err error) {
+		if facts[i], err = r.probe(ctx, n, probes(n)); err != nil {
 			return err
 		}
-		return p.Nodes[i].fresh(f, r.wants)
+		return p.Nodes[i].fresh(facts[i], r.wants)
 	})
+	if err == nil {
+		err = r.sameRoles(p, facts)
+	}
 	if err != nil {
 		r.Unlock()
 	}
 	return err
 }
 
-// waves changes the nodes in their order and stops at the first failure.
-func (r *Runner) waves(ctx context.Context, p *Plan, apps []*application) (Summary, error) {
-	var sum Summary
-	var errs []error
-	for _, wave := range order(p.Nodes) {
-		now := slices.DeleteFunc(slices.Clone(apps), func(a *application) bool { return !slices.Contains(wave, a.n) })
-		if len(errs) > 0 || ctx.Err() != nil {
-			for _, a := range now {
-				r.emit(Event{Event: NodeSkipped, Node: a.n.Name, Message: "left as it is"})
-			}
-			continue
-		}
-		_ = eachApp(now, func(a *application) error { a.err = a.run(ctx); return nil })
-		for _, a := range now {
-			var back *RolledBackError
-			switch {
-			case a.err == nil:
-				sum.Changed += a.done
-				continue
-			case errors.As(a.err, &back):
-				sum.RolledBack = true
-				a.done = 0
-			}
-			sum.Changed += a.done
-			sum.Failed++
-			errs = append(errs, a.err)
+// sameRoles makes sure that the traffic is where it was when the plan was made.
+func (r *Runner) sameRoles(p *Plan, facts []Facts) error {
+	byName := map[string]Facts{}
+	for i, n := range r.Nodes {
+		byName[n.Name] = facts[i]
+	}
+	roles := r.Roles(byName)
+	for _, n := range p.Nodes {
+		if now := roles[n.Name]; now != n.Role {
+			return fmt.Errorf("node %s: it was %s and is %s now: %w", n.Name, n.Role, now, ErrStale)
 		}
 	}
-	if len(errs) == 0 && ctx.Err() != nil {
-		errs = append(errs, context.Cause(ctx))
-	}
-	return sum, errors.Join(errs...)
+	return nil
 }
 
+// eachApp does something for the nodes side by side.
 func eachApp(apps []*application, do func(*application) error) error {
 	nodes := make([]Node, len(apps))
 	return each(nodes, func(i int, _ Node) error { return do(apps[i]) })
-}
-
-// run brings one node to its plan, and looks again over a new connection.
-func (a *application) run(ctx context.Context) error {
-	start := a.r.Now()
-	err := a.carryOut(ctx)
-	if err != nil {
-		a.r.emit(Event{Event: NodeFailed, Node: a.n.Name, Error: err.Error()})
-		return err
-	}
-	a.r.emit(Event{Event: NodeDone, Node: a.n.Name, Count: a.done, Seconds: a.r.Now().Sub(start).Seconds()})
-	return nil
-}
-
-func (a *application) carryOut(ctx context.Context) error {
-	batches := a.n.batches()
-	for len(batches) > 0 && batches[0].prepares() {
-		if err := a.apply(ctx, batches[0]); err != nil {
-			return err
-		}
-		batches = batches[1:]
-	}
-	if err := a.validate(ctx); err != nil {
-		return err
-	}
-	if len(batches) == 0 {
-		if err := a.look(ctx); err != nil {
-			return err
-		}
-		return a.journal.write(ctx, a.n)
-	}
-	if err := a.arm(ctx); err != nil {
-		return err
-	}
-	for _, b := range batches {
-		err := context.Cause(ctx)
-		if err == nil {
-			err = a.apply(ctx, b)
-		}
-		if err != nil {
-			return a.back(ctx, err)
-		}
-	}
-	if err := a.confirm(ctx); err != nil {
-		return a.back(ctx, err)
-	}
-	return nil
 }
 
 // arm lays the snapshot down on the node, from which it can go back by itself.
@@ -208,16 +145,20 @@ func (a *application) arm(ctx context.Context) error {
 // is what must be proven, and lets it stay as it is now.
 func (a *application) confirm(ctx context.Context) error {
 	a.r.emit(Event{Event: Confirming, Node: a.n.Name})
-	timeout := a.r.confirmTimeout()
-	if err := a.reach(context.WithoutCancel(ctx), timeout); err != nil {
+	if err := a.reach(context.WithoutCancel(ctx), a.r.confirmTimeout()); err != nil {
 		return err
 	}
-	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.r.confirmTimeout())
 	defer cancel()
 	if err := a.look(within); err != nil {
 		return err
 	}
-	_, err := a.exec(within, "confirm", timeout, a.guard.disarmScript(a.journal.script(a.n)), nil)
+	return a.disarm(within, "")
+}
+
+// disarm lets the node stay as it is now. last is done before.
+func (a *application) disarm(ctx context.Context, last string) error {
+	_, err := a.exec(ctx, "confirm", a.r.confirmTimeout(), a.guard.disarmScript(last+a.journal.script(a.n)), nil)
 	if err == nil {
 		a.armed = false
 		a.journal.written(a.n.Name)

@@ -28,6 +28,13 @@ type Change struct {
 	Why        string `json:"why,omitempty"` // a few words, if the target does not say it
 	Disruptive bool   `json:"disruptive"`    // interrupts traffic or may move a VIP
 	Diff       string `json:"diff,omitempty"`
+	// Cost says what a disruptive change of the active node costs those who use
+	// it: "the VIPs move to fw02, about 0.6s without an answer".
+	Cost string `json:"cost,omitempty"`
+	// Together names what all nodes have to agree on and what this change makes
+	// other than it is in force: the nodes that have such a change are changed
+	// together. "" if there is none.
+	Together string `json:"together,omitempty"`
 
 	// Late changes are carried out after all others, in the reverse order of
 	// the steps: what others must let go of first, such as an interface.

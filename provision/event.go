@@ -38,6 +38,8 @@ const (
 	NodeSkipped  EventKind = "node_untouched" // Message: why
 	GoingBack    EventKind = "going_back"     // Error: why
 	RolledBack   EventKind = "rolled_back"    // Error: what could not be restored, if anything
+	Draining     EventKind = "draining"       // Message
+	Drained      EventKind = "drained"        // Message: who serves now
 	Waiting      EventKind = "waiting"        // of the pair: Message says for what
 	Checked      EventKind = "check"          // of the pair or a node: Target, Message, Error if not OK
 )

@@ -30,6 +30,11 @@ type Node struct {
 // call; its methods may not be called concurrently. Close ends what it opened.
 type Runner struct {
 	Nodes []Node
+	// Others are nodes of the pair that this run does not change (--limit). They
+	// are looked at before a node that holds the traffic is.
+	Others []Node
+	// Force changes a node that holds the traffic even if nobody could take over.
+	Force bool
 	// Dial opens a new connection to a node; it owns the time-out of doing so.
 	Dial func(ctx context.Context, node string) (Conn, error)
 	// Roles tells what each node is, from the facts of those that answered.
@@ -147,7 +152,7 @@ func (r *Runner) renew(ctx context.Context, node string) error {
 // Close frees all locks and closes all connections.
 func (r *Runner) Close() {
 	r.Unlock()
-	for _, n := range r.Nodes {
+	for _, n := range r.all() {
 		r.drop(n.Name)
 	}
 	for _, c := range r.parked {
@@ -239,6 +244,7 @@ func (r *Runner) Plan(ctx context.Context) *Plan {
 		p.Nodes[i] = np
 		if np.Err == nil {
 			np.Err = r.planNode(ctx, np)
+			np.settleRoles()
 		}
 		r.tell(np)
 		if np.Err == nil {

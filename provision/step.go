@@ -94,6 +94,7 @@ type Check struct {
 	Detail string `json:"detail"`         // what was seen
 	Hint   string `json:"hint,omitempty"` // how to look further; only if not OK
 	Down   bool   `json:"-"`              // not OK means that the pair does not serve
+	Lasts  bool   `json:"-"`              // it does not help to wait
 }
 
 // Finding is one thing that is wrong with a machine, and what to do about it.

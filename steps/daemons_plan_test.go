@@ -72,7 +72,8 @@ func TestDaemonsDrift(t *testing.T) {
 			"create /usr/libexec/keepalived/primary-backup.sh\n" +
 				"delete /etc/conntrackd/primary-backup.sh: SELinux does not let keepalived run it there\n" +
 				"run SELinux boolean haproxy_connect_any: services and peers are not on the ports of the web\n" +
-				"update /etc/keepalived/keepalived.conf\n"},
+				"update /etc/keepalived/keepalived.conf\n" +
+				"update /etc/systemd/system/keepalived.service.d/fwprov.conf\n"},
 		{"rules flushed", debian, provision.Facts{"rules v4": "changed", "drift rules v4": "--- loaded\n"},
 			"run rules in the kernel: were changed by hand\n"},
 		{"rules never loaded", debian, provision.Facts{"rules v6": ""}, "run rules in the kernel: load the ruleset files\n"},

@@ -40,7 +40,8 @@ func (keepalived) Name() string { return "keepalived" }
 
 // Files are the configuration and the drop-in of the unit.
 func (s keepalived) Files(f provision.Facts) []provision.File {
-	conf := provision.File{Path: keepalivedConf, Content: s.config(f, s.pair.VRRP.Password.Reveal()), Mode: 0o600, Mask: maskAuthPass}
+	conf := provision.File{Path: keepalivedConf, Content: s.config(f, s.pair.VRRP.Password.Reveal()), Mode: 0o600,
+		Mask: func(conf []byte) []byte { return maskPasswords(conf, s.pair.VRRP.Password) }}
 	if !s.pair.VRRP.Password.IsZero() {
 		conf.Shown = s.config(f, s.pair.VRRP.Password.String())
 	}
@@ -52,12 +53,24 @@ func (s keepalived) loaded(f provision.Facts) string {
 	return provision.LoadedHash(s.config(f, s.pair.VRRP.Password.Reveal()))
 }
 
-// maskAuthPass masks the passwords of a configuration, whoever wrote it.
-func maskAuthPass(conf []byte) []byte {
-	return authPass.ReplaceAll(conf, []byte("${1}"+inventories.Masked))
+// maskPasswords masks the passwords of a configuration, whoever wrote it, and
+// tells one that is not ours from ours. What is masked already stays as it is.
+func maskPasswords(conf []byte, ours inventories.Secret) []byte {
+	return authPass.ReplaceAllFunc(conf, func(line []byte) []byte {
+		m := authPass.FindSubmatch(line)
+		masked := inventories.Masked
+		switch value := strings.TrimSpace(string(m[2])); value {
+		case ours.Reveal(), masked:
+		default:
+			masked += anotherPassword
+		}
+		return append(slices.Clone(m[1]), masked...)
+	})
 }
 
-var authPass = regexp.MustCompile(`(auth_pass[ \t]+)[^\n]*`)
+const anotherPassword = ", not the one of the inventory"
+
+var authPass = regexp.MustCompile(`(auth_pass[ \t]+)([^\n]*)`)
 
 // instance is one vrrp_instance.
 type instance struct {
@@ -73,12 +86,15 @@ func (s keepalived) config(f provision.Facts, password string) []byte {
 	version := f.Get("version", "keepalived")
 	all := s.instances(version)
 	script := failoverScript(f)
+	keyword, files := trackFiles(f)
 	return render(keepalivedTemplate, struct {
 		Node              string
 		Version, Priority int
 		Globals, Notify   []string
 		Group             bool
 		Password          string
+		TrackFile         string // the keyword
+		Files             []trackFile
 		Instances         []instance
 	}{
 		Node:     s.node.Name,
@@ -93,6 +109,8 @@ func (s keepalived) config(f provision.Facts, password string) []byte {
 		// keepalived complains of a group of one.
 		Group:     len(all) > 1,
 		Password:  password,
+		TrackFile: keyword,
+		Files:     files,
 		Instances: all,
 	})
 }
@@ -187,14 +205,24 @@ func (s keepalived) dropIn(f provision.Facts) []byte {
 	after = append(after, divertUnit, "conntrackd.service", "haproxy.service")
 	var b strings.Builder
 	unit, service := restartForever(f)
-	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=" + strings.Join(after, " ") + "\n" + unit)
+	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=" + strings.Join(after, " ") + "\n" + drainConditions(f) + unit)
 	b.WriteString("\n[Service]\n" + loadedLines("keepalived.service", true, keepalivedConf) + service + "KillMode=mixed\n")
 	return []byte(b.String())
 }
 
 func (keepalived) Probe() provision.Probe {
-	return provision.Probe{Files: []string{keepalivedConf, keepalivedDropIn}}
+	return provision.Probe{Files: []string{keepalivedConf, keepalivedDropIn}, Script: drainProbe,
+		Parse: func(out string, f provision.Facts) error {
+			parseDrain(out, f)
+			if disk, _, _ := strings.Cut(f.Get("file", keepalivedConf), " "); disk != "" && disk == f.Get("loaded", "keepalived.service") {
+				f[runsDisk] = "yes"
+			}
+			return nil
+		}}
 }
+
+// runsDisk is the fact that keepalived runs the file that was found.
+const runsDisk = "runs " + keepalivedConf
 
 // Plan wants the files. That the daemon runs them is the business of step
 // services.

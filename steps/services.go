@@ -18,7 +18,10 @@ type services struct {
 	node inventories.Node
 }
 
-var _ provision.Step = services{}
+var (
+	_ provision.Step    = services{}
+	_ provision.Drainer = services{}
+)
 
 // daemon is a unit that loads a configuration we write.
 type daemon struct {
@@ -26,6 +29,7 @@ type daemon struct {
 	loaded string // hash of what it has to have loaded, "" if it must not run
 	reload bool   // takes a new configuration without a restart
 	after  string // sh, run once it was started, restarted or reloaded
+	held   bool   // must not run as long as the node is drained
 }
 
 func (services) Name() string { return "services" }
@@ -34,7 +38,7 @@ func (s services) daemons(f provision.Facts) []daemon {
 	return []daemon{
 		{unit: "conntrackd.service", loaded: conntrackd(s).loaded(f), after: s.afterConntrackd(f)},
 		{unit: "haproxy.service", loaded: haproxy(s).loaded(f), reload: true},
-		{unit: "keepalived.service", loaded: keepalived(s).loaded(f), reload: true},
+		{unit: "keepalived.service", loaded: keepalived(s).loaded(f), reload: true, held: !tracksFiles(f)},
 	}
 }
 
@@ -59,13 +63,11 @@ func (s services) Plan(f provision.Facts) ([]provision.Change, error) {
 	for _, d := range s.daemons(f) {
 		out = append(out, d.plan(f)...)
 	}
-	for i, c := range out {
+	for i := range out {
 		out[i].Step = s.Name()
-		if c.Target == "keepalived.service" {
-			out[i].Disruptive = c.Why == whyRestart || c.Why == whyReload && reloadMovesVIPs(f, keepalived(s))
-		}
+		s.handover(f, &out[i])
 	}
-	return out, nil
+	return append(out, s.planLeftDrain(f)...), nil
 }
 
 // What a unit's change is for.
@@ -81,6 +83,7 @@ func (d daemon) plan(f provision.Facts) []provision.Change {
 	if d.loaded == "" {
 		return d.planOff(f, active, enabled)
 	}
+	drained := f.Get("drain", "operator") != "" && d.held
 	var out []provision.Change
 	if f[enabled] != "enabled" {
 		script := "systemctl enable " + d.unit + "\n"
@@ -93,17 +96,23 @@ func (d daemon) plan(f provision.Facts) []provision.Change {
 	c := provision.Change{Target: d.unit, Action: provision.Run, From: f.Select(active, loaded),
 		Makes: provision.Facts{active: "active", loaded: d.loaded}}
 	switch {
+	case f[active] != "active" && drained:
+		return out // fwprov undrain starts it
 	case f[active] != "active":
 		c.Why = "start: " + state(f[active])
 		c.Script = fmt.Sprintf("systemctl reset-failed %[1]s 2>/dev/null || true\nsystemctl start %[1]s\n", d.unit)
 	case f[loaded] == d.loaded:
 		return out
 	case d.reload && f[loaded] != "":
-		c.Why, c.Script = whyReload, "systemctl reload "+d.unit+"\n"
+		// It may have been stopped meanwhile, to drain the node.
+		c.Why, c.Script = whyReload, "systemctl reload-or-restart "+d.unit+"\n"
 	default:
 		// Nothing recorded: it was started without our drop-in, with whatever
 		// options and configuration its package brought.
 		c.Why, c.Script = whyRestart, "systemctl restart "+d.unit+"\n"
+	}
+	if d.held {
+		c.Script = "[ ! -e " + drainRun + " ] || exit 0 # it is started when the node is undrained\n" + c.Script
 	}
 	c.Script += d.after + failed(d.unit)
 	return append(out, c)
@@ -136,29 +145,4 @@ func state(active string) string {
 // is not active although systemctl was content.
 func failed(unit string) string {
 	return fmt.Sprintf("systemctl is-active --quiet %[1]s || { systemctl status --no-pager -n 15 %[1]s; exit 1; }\n", unit)
-}
-
-// reloadMovesVIPs reports whether a reload changes the set of VRRP instances:
-// the members of a sync group start anew then, and no node holds the VIPs for
-// an election (3.6 s at 1 s adverts, measured with keepalived 2.2.7).
-func reloadMovesVIPs(f provision.Facts, k keepalived) bool {
-	for _, w := range k.Files(f) {
-		before, ok := f[provision.Key("content", w.Path)]
-		if ok && strings.HasSuffix(w.Path, "/keepalived.conf") {
-			return !slices.Equal(instances(before), instances(string(w.Content)))
-		}
-	}
-	return false
-}
-
-// instances lists the VRRP instances of a configuration, sorted.
-func instances(conf string) []string {
-	var names []string
-	for _, line := range strings.Split(conf, "\n") {
-		if w := strings.Fields(line); len(w) > 1 && w[0] == "vrrp_instance" {
-			names = append(names, w[1])
-		}
-	}
-	slices.Sort(names)
-	return names
 }

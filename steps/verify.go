@@ -62,40 +62,7 @@ func (v verify) Settle() time.Duration {
 // VerifyProbe looks at addresses, rules, units, peers and servers, and pings
 // the VIPs and the gateway, all at once.
 func (v verify) VerifyProbe() provision.Probe {
-	addrs, rules := interfaces{v.pair, v.pair.Nodes[0]}.Probe(), iptables{v.pair, v.pair.Nodes[0]}.Probe()
-	parts := []struct {
-		script string
-		parse  func(string, provision.Facts) error
-	}{
-		{addrs.Script, addrs.Parse},
-		{rules.Script, rules.Parse},
-		{v.pingScript(), parsePings},
-		{"conntrackd -s\n", parseSyncStats},
-		{fmt.Sprintf("ss -Htn state established '( sport = :%[1]d or dport = :%[1]d )'\n", peersPort), parsePeers},
-		{statScript(), parseStat},
-	}
-	const mark = "@part"
-	var b strings.Builder
-	for _, p := range parts {
-		b.WriteString("(\n" + strings.TrimRight(p.script, "\n") + "\n)\nprintf '\\n" + mark + "\\n'\n")
-	}
-	return provision.Probe{
-		Units:  []string{"conntrackd.service", "haproxy.service", "keepalived.service"},
-		Files:  rules.Files,
-		Script: b.String(),
-		Parse: func(out string, f provision.Facts) error {
-			chunks := strings.Split(out, "\n"+mark+"\n")
-			if len(chunks) != len(parts)+1 {
-				return fmt.Errorf("%d parts instead of %d", len(chunks)-1, len(parts))
-			}
-			for i, p := range parts {
-				if err := p.parse(chunks[i], f); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	}
+	return joined(append(v.looks(), look{v.pingScript(), parsePings}), iptables{v.pair, v.pair.Nodes[0]}.Probe().Files)
 }
 
 // pingScript pings every VIP and the gateway side by side, and the gateway once
@@ -122,12 +89,17 @@ func parsePings(out string, f provision.Facts) error {
 
 // parseSyncStats reads how many packets conntrackd has sent to and received
 // from its peer, "12 Pckts sent  12 Pckts recv", and how many connections of
-// this node it knows, which is the first of two "current active connections".
+// this node and of its peer it knows: "current active connections" of the
+// internal and then of the external cache.
 func parseSyncStats(out string, f provision.Facts) error {
 	for _, line := range strings.Split(out, "\n") {
 		w := strings.Fields(line)
-		if count, ok := strings.CutPrefix(strings.Join(w, " "), "current active connections: "); ok && f.Get("sync", "internal") == "" {
-			f[provision.Key("sync", "internal")] = count
+		if count, ok := strings.CutPrefix(strings.Join(w, " "), "current active connections: "); ok {
+			cache := "internal"
+			if f.Get("sync", cache) != "" {
+				cache = "external"
+			}
+			f[provision.Key("sync", cache)] = count
 		}
 		for i := 0; i+2 < len(w); i++ {
 			if w[i+1] == "Pckts" || w[i+1] == "Error" {
@@ -175,6 +147,7 @@ func (v verify) Verify(nodes map[string]provision.Facts) []provision.Check {
 	for _, n := range v.pair.Nodes {
 		if f := nodes[n.Name]; f != nil {
 			out = append(out, v.units(n, f)...)
+			out = append(out, v.electable(n, f, false))
 			out = append(out, v.rules(n, f)...)
 			out = append(out, v.pings(n, f)...)
 			out = append(out, v.sync(n, f, nodes[v.pair.Peer(n.Name).Name])...)

@@ -30,7 +30,7 @@ func TestParseSyncStats(t *testing.T) {
 	if err := parseSyncStats(syncStats, f); err != nil {
 		t.Fatal(err)
 	}
-	want := provision.Facts{"sync internal": "7", "sync pckts sent": "4", "sync pckts recv": "8", "sync error send": "0", "sync error recv": "1"}
+	want := provision.Facts{"sync internal": "7", "sync external": "3", "sync pckts sent": "4", "sync pckts recv": "8", "sync error send": "0", "sync error recv": "1"}
 	if d := cmp.Diff(want, f); d != "" {
 		t.Error(d)
 	}
@@ -174,7 +174,6 @@ func TestServicesPlan(t *testing.T) {
 		disruptive             bool
 	}{
 		{"nothing", "x", "", "", false},
-		{"another configuration of keepalived", "loaded keepalived.service", "old", "keepalived.service " + whyReload, false},
 		{"keepalived started by others", "loaded keepalived.service", "", "keepalived.service " + whyRestart, true},
 		{"another configuration of conntrackd", "loaded conntrackd.service", "old", "conntrackd.service " + whyRestart, false},
 		{"a failed haproxy", "unit haproxy.service ActiveState", "failed", "haproxy.service start: has failed", false},

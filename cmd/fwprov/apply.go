@@ -52,8 +52,9 @@ func applyCommand(w *world) *cli.Command {
 func applyFlags() []cli.Flag {
 	return []cli.Flag{
 		boolFlag("yes", "do not ask"),
+		boolFlag("force", "change the node that holds the VIPs even if its peer could not take over, or is left out by --limit"),
 		&cli.DurationFlag{Name: "confirm-timeout", Value: provision.DefaultConfirmTimeout, Usage: "how long a node waits to be confirmed before it goes back: a `DURATION` of at least 5s"},
-		&cli.DurationFlag{Name: "lock-timeout", Usage: "wait this `DURATION` for a node that somebody else applies to", DefaultText: "fail at once"},
+		lockFlag(),
 	}
 }
 
@@ -61,6 +62,14 @@ func checkApplyFlags(c *cli.Context) error {
 	if d := c.Duration("confirm-timeout"); d < 5*time.Second {
 		return fmt.Errorf("--confirm-timeout %s: a node needs at least 5s to be reached again", d)
 	}
+	return checkLockTimeout(c)
+}
+
+func lockFlag() cli.Flag {
+	return &cli.DurationFlag{Name: "lock-timeout", Usage: "wait this `DURATION` for a node that somebody else applies to", DefaultText: "fail at once"}
+}
+
+func checkLockTimeout(c *cli.Context) error {
 	if d := c.Duration("lock-timeout"); d < 0 {
 		return fmt.Errorf("--lock-timeout %s: a duration above zero, such as 1m", d)
 	}
@@ -82,6 +91,7 @@ func newApplication(c *cli.Context, s *session) *application {
 	for _, p := range s.pairs {
 		p.runner.ConfirmTimeout = c.Duration("confirm-timeout")
 		p.runner.Record = s.record(c.Context, p)
+		p.runner.Force = c.Bool("force")
 	}
 	return &application{session: s, interrupted: c.Context.Done(), yes: c.Bool("yes"), lockTimeout: c.Duration("lock-timeout")}
 }
@@ -144,6 +154,7 @@ func (a *application) run(ctx context.Context) (int, error) {
 	asking := changes > 0 && !a.yes && a.w.inTerm && a.saved == nil
 	a.show(plans, asking)
 	if code := a.planFailures(plans); code != exitOK {
+		a.alone(plans)
 		fmt.Fprintln(a.scr.stderr(), "Nothing was changed.")
 		return gravest(code, a.interruptedCode()), a.summarise(plans, nil)
 	}

@@ -240,9 +240,14 @@ func (s *session) prepare(p *pair) {
 	if s.o.verbose {
 		r.Log = slog.New(slog.NewTextHandler(s.scr.stderr(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	for _, n := range p.nodes {
-		r.Nodes = append(r.Nodes, provision.Node{Name: n.Name, Steps: steps.For(p.Pair, n)})
+	for _, n := range p.Nodes {
 		targets[n.Name] = target(p.SSH, n)
+		node := provision.Node{Name: n.Name, Steps: steps.For(p.Pair, n)}
+		if slices.ContainsFunc(p.nodes, func(l inventories.Node) bool { return l.Name == n.Name }) {
+			r.Nodes = append(r.Nodes, node)
+		} else {
+			r.Others = append(r.Others, node)
+		}
 	}
 	r.Dial = func(ctx context.Context, node string) (provision.Conn, error) {
 		c, err := s.trust.dial(ctx, targets[node], ssh)

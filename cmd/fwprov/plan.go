@@ -43,6 +43,7 @@ func planCommand(w *world) *cli.Command {
 				return err
 			}
 			codes := []int{s.planFailures(plans)}
+			s.alone(plans)
 			if out != "" {
 				codes = append(codes, s.save(ctx, out, plans[0]))
 			}

@@ -59,6 +59,10 @@ func (v *eventView) event(e provision.Event) {
 		v.scr.show(name, v.counter(e.Node)+e.Step)
 	case provision.Confirming:
 		v.now(name, "confirming over a new connection")
+	case provision.Draining:
+		v.now(name, provision.Printable(e.Message))
+	case provision.Drained:
+		v.say(name, provision.Printable(e.Message))
 	case provision.Waiting:
 		v.now(name, "waiting "+provision.Printable(e.Message))
 	case provision.NodeDone:

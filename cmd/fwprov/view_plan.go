@@ -86,9 +86,19 @@ func (v planView) change(b *strings.Builder, c provision.Change) {
 		line += v.style.faint(" (" + provision.Printable(c.Why) + ")")
 	}
 	if c.Disruptive {
-		line += "  " + v.style.yellow("! disruptive: interrupts traffic or moves a VIP")
+		what := "! disruptive"
+		if c.Cost == "" {
+			what += ": interrupts traffic or moves a VIP"
+		}
+		line += "  " + v.style.yellow(what)
 	}
 	b.WriteString(line + "\n")
+	if c.Together != "" {
+		b.WriteString("      both nodes have to agree on it: " + provision.Printable(c.Together) + "\n")
+	}
+	if c.Cost != "" {
+		b.WriteString("      " + v.style.yellow(provision.Printable(c.Cost)) + "\n")
+	}
 	if c.Diff != "" && !v.brief {
 		b.WriteString(indent(v.style.diff(provision.Printable(c.Diff)), "      "))
 	}
@@ -228,6 +238,8 @@ type changeDocument struct {
 	Action     provision.Action `json:"action"`
 	Why        string           `json:"why,omitempty"`
 	Disruptive bool             `json:"disruptive"`
+	Cost       string           `json:"cost,omitempty"`
+	Together   string           `json:"together,omitempty"`
 	Diff       string           `json:"diff"`
 }
 
@@ -239,7 +251,7 @@ func newPlanDocument(inventory string, p *provision.Plan) planDocument {
 			d.Error = n.Err.Error()
 		}
 		for _, c := range n.Changes {
-			d.Changes = append(d.Changes, changeDocument{c.Step, provision.Printable(c.Target), c.Action, c.Why, c.Disruptive, c.Diff})
+			d.Changes = append(d.Changes, changeDocument{c.Step, provision.Printable(c.Target), c.Action, c.Why, c.Disruptive, c.Cost, c.Together, c.Diff})
 		}
 		doc.Nodes = append(doc.Nodes, d)
 	}

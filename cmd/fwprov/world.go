@@ -117,6 +117,8 @@ func newApp(w *world) *cli.App {
 			planCommand(w),
 			applyCommand(w),
 			verifyCommand(w),
+			drainCommand(w),
+			undrainCommand(w),
 			historyCommand(w),
 			rollbackCommand(w),
 			labCommand(w),
