@@ -9,7 +9,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Under sudo the tree belongs to somebody else, and git tells root nothing of it.
 E2E = $(SUDO) env PATH="$$PATH" FWPROV_E2E=1 GOFLAGS=-buildvcs=false $(GO) test -count=1 -timeout 30m
 
-.PHONY: build demo test lint unit e2e setup clean
+.PHONY: build demo test lint unit e2e fuzz setup clean
 
 build:
 	$(GO) build -o build/fwprov ./cmd/fwprov
@@ -31,6 +31,19 @@ unit:
 # On real daemons, on both images.
 e2e: setup
 	$(E2E) ./e2e/...
+
+# Everything that reads what somebody else has written, one target after the other: FUZZ=30s for a short while.
+# FuzzQuote starts shells, so it gets less.
+FUZZ ?= 1000000x
+FUZZ_SLOW ?= 20000x
+fuzz:
+	@set -e; for p in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || :); do \
+			n=$(FUZZ); [ $$f != FuzzQuote ] || n=$(FUZZ_SLOW); \
+			echo "== $$p $$f"; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $$n -fuzzminimizetime 10x $$p; \
+		done; \
+	done
 
 setup:
 	@SUDO=$(SUDO) sh e2e/setup.sh

@@ -17,12 +17,43 @@ import (
 // themselves stay as they are.
 
 // clean makes text that may come from a node harmless to whoever reads it: no
-// control characters, and no secret that a program was given and talks about.
+// control characters, no secret that a program was given and talks about, and not
+// more than anybody wants to read.
 func (r *Runner) clean(s string) string {
 	if r.Redact != nil {
 		s = r.Redact(s)
 	}
-	return Printable(s)
+	return bounded(Printable(s))
+}
+
+// Bounds of text in bytes. No line that is worth reading comes near the first;
+// the second is that of two files in a diff.
+const (
+	maxLine = 4 << 10
+	maxText = 2 * maxContent
+)
+
+// bounded cuts long lines and long texts, and says so.
+func bounded(s string) string {
+	if len(s) <= maxLine {
+		return s
+	}
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		if b.Len() > maxText {
+			fmt.Fprintf(&b, "[%d bytes left out]\n", len(s)-maxText)
+			break
+		}
+		text, newline := strings.CutSuffix(line, "\n")
+		if over := len(text) - maxLine; over > 0 {
+			text = strings.ToValidUTF8(text[:maxLine], "") + fmt.Sprintf(" [%d bytes left out]", over)
+		}
+		b.WriteString(text)
+		if newline {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
 }
 
 // dial opens a connection whose words are clean.

@@ -164,3 +164,20 @@ func TestDiffers(t *testing.T) {
 		}
 	}
 }
+
+func TestBounded(t *testing.T) {
+	long := strings.Repeat("é", 4000)
+	for in, want := range map[string]string{
+		"short\n":         "short\n",
+		long + "\nshort\n": strings.Repeat("é", 2048) + " [3904 bytes left out]\nshort\n",
+		"x" + long:         "x" + strings.Repeat("é", 2047) + " [3905 bytes left out]",
+	} {
+		if got := bounded(in); got != want {
+			t.Errorf("%.20q becomes %d bytes, want %d: ...%s", in, len(got), len(want), got[len(got)-40:])
+		}
+	}
+	endless := strings.Repeat("line\n", 1<<20)
+	if got := bounded(endless); len(got) > maxText+maxLine || !strings.HasSuffix(got, "bytes left out]\n") {
+		t.Errorf("%d bytes are %d", len(endless), len(got))
+	}
+}
