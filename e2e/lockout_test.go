@@ -232,6 +232,18 @@ func (r *rig) killAt(when func(provision.Event) bool) string {
 	return node
 }
 
+// events reads what apply --json prints.
+func events(out string) []provision.Event {
+	var all []provision.Event
+	for line := range strings.Lines(out) {
+		var e provision.Event
+		if json.Unmarshal([]byte(line), &e) == nil {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
 func confirming(e provision.Event) bool { return e.Event == provision.Confirming }
 
 // killedBeforeConfirming kills the program when all is changed and nothing

@@ -11,7 +11,8 @@ import (
 // stateScript prints all of a node that an apply may change, byte for byte: files
 // with their modes, the kernel's rules, routes and addresses, sysctls, and what
 // systemd makes of the units. Left out are the VIPs, which are the pair's, the
-// history, and what the way back needs for itself.
+// history, what the way back needs for itself, and the metrics of networks, which
+// NetworkManager counts up.
 const stateScript = `
 exec 2>/dev/null
 own='-path /var/lib/fwprov/rollback -o -path /var/lib/fwprov/history -o -name fwprov-rollback-boot.service'
@@ -30,7 +31,7 @@ nft list tables | sort | while read -r table; do nft -s list $table; done | sed 
 echo '== network'
 ls /sys/class/net | sed 's/^/link /'
 ip -4 rule show | sed 's/^/rule /'
-ip -4 route show table main | sort | sed 's/^/route /'
+ip -4 route show table main | sed '/ proto kernel /s/ metric [0-9]*//' | sort | sed 's/^/route /'
 ip -4 route show table 100 | sed 's/^/table 100 /'
 ip -4 -o addr show | while read -r _ dev _ addr _; do case $addr in VIPS) ;; *) echo "addr $dev $addr" ;; esac; done | sort
 echo '== sysctl'
@@ -52,7 +53,7 @@ done
 // state is what stateScript finds on a node.
 func (r *rig) state(node string) string {
 	r.t.Helper()
-	var vips []string
+	vips := []string{"10.10.*.254/*"} // of VLANs that are on their way out too
 	for _, v := range r.pair.VIPs() {
 		vips = append(vips, v.Addr.String()+"/*")
 	}

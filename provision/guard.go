@@ -136,17 +136,76 @@ const (
 // nothing, where a change is pending already.
 func (g guard) armScript(timeout time.Duration) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `%sset -eu
-umask 077
-%s
-[ ! -e %[3]s ] || { echo "an earlier change is not confirmed and the node has not gone back yet; it does so by itself, or now with: sh %[4]s now" >&2; exit 75; }
-trap 'rm -rf %[5]s.new' EXIT
-rm -rf %[5]s.new
-mkdir -p %[5]s.new/steps
-cd %[5]s.new
-: >files >dirs >units
-cat >rollback.sh <<'%[6]s'
-%[7]s%[6]s
+	b.WriteString(scriptHead + "set -eu\numask 077\n" + g.lockHeld() + noteScript)
+	fmt.Fprintf(&b, `[ ! -e %[1]s ] || {
+	echo 'an earlier change is not confirmed and the node has not gone back yet; it does so by itself, or now with: sh %[2]s now' >&2
+	exit 75
+}
+trap 'rm -rf %[3]s.new' EXIT
+rm -rf %[3]s.new
+mkdir -p %[3]s.new/steps
+cd %[3]s.new
+`, pendingMark, rollbackSh, snapshotDir)
+	g.here(&b, "rollback.sh", rollbackScript)
+	g.snapshot(&b)
+	unit := "/etc/systemd/system/" + bootUnit
+	g.here(&b, unit+".new", bootUnitText)
+	fmt.Fprintf(&b, `if ! cmp -s %[1]s.new %[1]s || [ ! -e %[2]s ]; then
+	mv -f %[1]s.new %[1]s
+	systemctl daemon-reload
+	systemctl enable --quiet %[3]s
+else
+	rm -f %[1]s.new
+fi
+`, unit, "/etc/systemd/system/sysinit.target.wants/"+bootUnit, bootUnit)
+	fmt.Fprintf(&b, `echo %[1]s >pending.new
+rm -rf %[2]s
+mv %[2]s.new %[2]s
+rm -f %[3]s
+sync
+%[4]salive
+systemd-run --quiet --on-active=%[5]dms --timer-property=AccuracySec=100ms --unit=fwprov-rollback-%[1]s \
+	/bin/sh -c '[ ! -e %[6]s ] || exec /bin/sh %[6]s timer %[1]s'
+mv %[2]s/pending.new %[7]s
+sync
+`, g.mark, snapshotDir, resultNow, aliveScript(timeout), timeout.Milliseconds(), rollbackSh, pendingMark)
+	return b.String()
+}
+
+// here writes a text to a file on the node.
+func (g guard) here(b *strings.Builder, path, text string) {
+	fmt.Fprintf(b, "cat >%[1]s <<'%[2]s'\n%[3]s\n%[2]s\n", path, g.mark, strings.TrimRight(text, "\n"))
+}
+
+// snapshot keeps what the plan may change, in the current folder.
+func (g guard) snapshot(b *strings.Builder) {
+	b.WriteString(snapshotHelpers)
+	for _, p := range g.paths {
+		b.WriteString("keep " + Quote(p) + "\n")
+	}
+	for _, u := range g.units {
+		who := "engine"
+		if g.own[u] {
+			who = "step"
+		}
+		b.WriteString("unit " + who + " " + u + "\n")
+	}
+	for i, s := range g.steps {
+		undo := s.Undo()
+		dir := fmt.Sprintf("steps/%02d-%s", i+1, s.Name())
+		fmt.Fprintf(b, "mkdir %s\n", dir)
+		for _, part := range []struct{ name, text string }{{"restore", undo.Restore}, {"tidy", undo.Tidy}} {
+			if part.text != "" {
+				g.here(b, dir+"/"+part.name, undoHead+strings.TrimRight(part.text, "\n")+"\n"+undoFoot)
+			}
+		}
+		if undo.Save != "" {
+			fmt.Fprintf(b, "(\ncd %s\n%s\n)\n", dir, strings.TrimRight(undo.Save, "\n"))
+		}
+	}
+}
+
+const snapshotHelpers = `: >files >dirs >units
 n=0
 keep() {
 	if [ -e "$1" ] || [ -L "$1" ]; then
@@ -156,10 +215,10 @@ keep() {
 		return
 	fi
 	echo "- $1" >>files
-	dir=${1%%/*}
+	dir=${1%/*}
 	while [ -n "$dir" ] && [ ! -d "$dir" ]; do
 		echo "$dir" >>dirs
-		dir=${dir%%/*}
+		dir=${dir%/*}
 	done
 }
 unit() {
@@ -174,52 +233,7 @@ unit() {
 	done
 	echo "$1 $2 $enabled $active" >>units
 }
-`, scriptHead, g.lockHeld(), pendingMark, rollbackSh, snapshotDir, g.mark, rollbackScript)
-	for _, p := range g.paths {
-		b.WriteString("keep " + Quote(p) + "\n")
-	}
-	for _, u := range g.units {
-		who := "engine"
-		if g.own[u] {
-			who = "step"
-		}
-		b.WriteString("unit " + who + " " + u + "\n")
-	}
-	for i, s := range g.steps {
-		undo := s.Undo()
-		dir := fmt.Sprintf("steps/%02d-%s", i+1, s.Name())
-		fmt.Fprintf(&b, "mkdir %s\n", dir)
-		for _, part := range []struct{ name, text string }{{"restore", undo.Restore}, {"tidy", undo.Tidy}} {
-			if part.text != "" {
-				fmt.Fprintf(&b, "cat >%[1]s/%[2]s <<'%[3]s'\n%[4]s%[5]s\n%[6]s%[3]s\n", dir, part.name, g.mark, undoHead, strings.TrimRight(part.text, "\n"), undoFoot)
-			}
-		}
-		if undo.Save != "" {
-			fmt.Fprintf(&b, "(\ncd %s\n%s\n)\n", dir, strings.TrimRight(undo.Save, "\n"))
-		}
-	}
-	fmt.Fprintf(&b, `cat >%[1]s.new <<'%[2]s'
-%[3]s%[2]s
-if ! cmp -s %[1]s.new %[1]s || [ ! -e %[8]s ]; then
-	mv -f %[1]s.new %[1]s
-	systemctl daemon-reload
-	systemctl enable --quiet %[4]s
-else
-	rm -f %[1]s.new
-fi
-echo %[2]s >pending.new
-rm -rf %[5]s
-mv %[5]s.new %[5]s
-rm -f %[9]s %[10]s
-sync
-%[6]salive
-systemd-run --quiet --on-active=%[11]dms --timer-property=AccuracySec=100ms --unit=fwprov-rollback-%[2]s /bin/sh -c '[ ! -e %[12]s ] || exec /bin/sh %[12]s timer %[2]s'
-mv %[5]s/pending.new %[7]s
-sync
-`, "/etc/systemd/system/"+bootUnit, g.mark, bootUnitText, bootUnit, snapshotDir, aliveScript(timeout), pendingMark,
-		"/etc/systemd/system/sysinit.target.wants/"+bootUnit, stepPID, resultNow, timeout.Milliseconds(), rollbackSh)
-	return b.String()
-}
+`
 
 // aliveScript defines the shell function alive, which gives the node the whole
 // time-out from now on.
@@ -230,19 +244,23 @@ func aliveScript(timeout time.Duration) string {
 
 // unguarded opens the script of a step that is not under the guard.
 func (g guard) unguarded() string {
-	return scriptHead + g.lockHeld() + "\nalive() { :; }\n"
+	return scriptHead + g.lockHeld() + noteScript + "alive() { :; }\n"
 }
 
 // guarded opens the script of a step that runs under the guard: it ends at once
 // if the node has gone back or is about to, and lets the way back end it.
 func (g guard) guarded(timeout time.Duration) string {
-	return scriptHead + fmt.Sprintf("echo \"$$ $(cut -d ' ' -f 5,22 /proc/$$/stat)\" >%s\n%s%salive\n", stepPID, g.stillOurs(), aliveScript(timeout))
+	return scriptHead + noteScript + g.stillOurs() + aliveScript(timeout) + "alive\n"
 }
+
+// noteScript notes the command that works on the node: who goes back ends it,
+// and the lock is not freed before it has ended.
+const noteScript = "echo \"$$ $(cut -d ' ' -f 5,22 /proc/$$/stat)\" >" + stepPID + "\n"
 
 // lockHeld ends a script that reaches the node when the lock is no longer this
 // run's: it was on its way for longer than the lease.
 func (g guard) lockHeld() string {
-	return fmt.Sprintf("[ \"$(sed -n 3p %s 2>/dev/null)\" = %s ] || { echo 'this run has lost its lock on the node; nothing was done' >&2; exit %d; }",
+	return fmt.Sprintf("[ \"$(sed -n 3p %s 2>/dev/null)\" = %s ] || { echo 'this run has lost its lock on the node; nothing was done' >&2; exit %d; }\n",
 		lockHolder, g.mark, wentBack)
 }
 

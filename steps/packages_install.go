@@ -43,7 +43,7 @@ func (s packages) install(f provision.Facts, missing []string) provision.Change 
 	if debian(f) {
 		c.Script = aptScript(missing, known)
 	} else {
-		c.Script = f.Get("os", "packages") + " -y install " + quoteAll(missing)
+		c.Script = rpmScript(f.Get("os", "packages"), missing)
 	}
 	c.Script += "\n" + checkVersions(f, c.Makes)
 	return c
@@ -69,35 +69,71 @@ func debianUnitNames(names []string) []string {
 	return slices.Compact(out)
 }
 
-// aptScript installs. A unit that is masked at runtime is enabled by its
-// package, but not started; should the script be cut off, the next boot or the
-// next run unmasks it. The answers keep iptables-persistent from saving the
-// rules of the moment.
+// transaction runs a package manager to its end whatever becomes of the
+// connection: cut off in the middle it would leave packages half installed.
+// What it prints goes to a file, which is followed. For half a minute it waits
+// for another package manager to end: "patient COMMAND..." runs a command again
+// while that holds its lock.
+func transaction(script string) string {
+	return `log=$(mktemp /tmp/fwprov.XXXXXXXXXX)
+patient() {
+	n=0
+	until
+		at=$(wc -c <"$log")
+		"$@"
+	do
+		tail -c +$((at + 1)) "$log" | grep -qE 'lock-frontend|frontend lock|already locked|transaction lock|yum lock' || return 1
+		[ $n -lt 6 ] || { echo "another package manager has held its lock for half a minute; nothing was installed: apply again when it is done"; exit 1; }
+		n=$((n + 1))
+		echo "waiting for the lock of the package manager"
+		sleep 5
+	done
+}
+(
+trap '' HUP PIPE
+` + strings.TrimRight(script, "\n") + `
+) >"$log" 2>&1 &
+pid=$!
+tail -n +1 -f -s 0.2 --pid=$pid "$log" || true
+rc=0
+wait $pid || rc=$?
+rm -f "$log"
+[ $rc -eq 0 ] || exit $rc
+`
+}
+
+// aptScript installs. A unit that is masked is enabled by its package, but not
+// started, not even by a boot after a loss of power. At the end it is disabled:
+// nothing is to run that has not been given its configuration. The answers keep
+// iptables-persistent from saving the rules of the moment.
 func aptScript(names []string, listed bool) string {
 	units := strings.Join(debianUnitNames(names), " ")
 	var b strings.Builder
 	w := func(lines ...string) { b.WriteString(strings.Join(lines, "\n") + "\n") }
-	w("(",
-		"export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1",
-		"apt() { apt-get -q -y -o DPkg::Lock::Timeout=60 -o Dpkg::Use-Pty=0 "+
-			"-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \"$@\"; }")
+	w("export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1",
+		"apt() { apt-get -q -y -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \"$@\"; }")
 	if units != "" {
-		w("trap 'systemctl unmask --runtime "+units+" >/dev/null 2>&1' EXIT",
-			"trap 'exit 1' HUP INT TERM",
-			"systemctl mask --runtime "+units+" >/dev/null")
+		w("trap 'systemctl unmask "+units+"; systemctl disable "+units+"' EXIT",
+			"trap 'exit 1' INT TERM",
+			"systemctl mask "+units)
 	}
 	if slices.Contains(names, "iptables-persistent") {
-		w("printf 'iptables-persistent iptables-persistent/autosave_%s boolean false\\n' v4 v6 | debconf-set-selections")
+		w("printf 'iptables-persistent iptables-persistent/autosave_%s boolean false\n' v4 v6 | debconf-set-selections")
 	}
-	install := "apt install --no-install-recommends " + quoteAll(names)
-	w("dpkg --configure -a")
+	install := "patient apt install --fix-broken --no-install-recommends " + quoteAll(names)
+	w("patient dpkg --configure -a")
 	if listed {
 		w(install + " || { apt update && " + install + "; }")
 	} else {
 		w("apt update", install)
 	}
-	w(")")
-	return b.String()
+	return transaction(b.String())
+}
+
+// rpmScript installs with dnf or yum, which wait for ever unless they are told
+// otherwise.
+func rpmScript(manager string, names []string) string {
+	return transaction("patient " + manager + " -y --setopt=exit_on_lock=1 install " + quoteAll(names))
 }
 
 // checkVersions stops the run if other versions came than were planned for.

@@ -96,7 +96,7 @@ func TestPackagesPlan(t *testing.T) {
 			"candidate netfilter-persistent": "1.0.20", "candidate keepalived": "1:2.2.9-1"}),
 			"run conntrack conntrackd haproxy iptables iptables-persistent keepalived netfilter-persistent: are not installed\n",
 			provision.Facts{"version keepalived": "2.2.9", "version haproxy": "2.6.12", "variant iptables": "nf_tables", "package keepalived": "yes"},
-			[]string{"trap 'systemctl unmask", "systemctl mask --runtime", "debconf-set-selections", "apt install", "|| { apt update"}},
+			[]string{"trap 'systemctl unmask", "systemctl mask", "debconf-set-selections", "apt install", "|| { apt update"}},
 		{"Debian, no lists", machineFacts("ifupdown"),
 			"run conntrack conntrackd haproxy iptables iptables-persistent keepalived netfilter-persistent: are not installed\n",
 			provision.Facts{"version conntrackd": "1.4.7", "version haproxy": "2.6.12", "version iptables": "1.8.9", "version keepalived": "2.2.7"},
@@ -106,16 +106,16 @@ func TestPackagesPlan(t *testing.T) {
 			provision.Facts{"version haproxy": "2.8.5"}, nil},
 		{"EL9", el, "run conntrack-tools haproxy iptables-services keepalived: are not installed\n",
 			provision.Facts{"version keepalived": "2.2.8", "package iptables-services": "yes"},
-			[]string{"dnf -y install 'conntrack-tools' 'haproxy' 'iptables-services' 'keepalived'"}},
+			[]string{"dnf -y --setopt=exit_on_lock=1 install 'conntrack-tools' 'haproxy' 'iptables-services' 'keepalived'"}},
 		{"EL7", el.With(provision.Facts{"os version": "7.9", "os packages": "yum", "version iptables": "1.4.21", "variant iptables": "legacy"}),
 			"run conntrack-tools haproxy iptables-services keepalived: are not installed\n",
-			provision.Facts{"version keepalived": "1.3.5", "version iptables": ""}, []string{"yum -y install"}},
+			provision.Facts{"version keepalived": "1.3.5", "version iptables": ""}, []string{"yum -y --setopt=exit_on_lock=1 install"}},
 		{"EL10 without its modules", el.With(provision.Facts{"os version": "10.0", "kernel xt_socket": "", "kernel release": "6.12.0-55.el10.x86_64"}),
 			"run conntrack-tools haproxy iptables-services keepalived kernel-modules-extra-6.12.0-55.el10.x86_64: are not installed\n",
 			provision.Facts{"kernel xt_socket": "yes", "version haproxy": "3.0.5"}, nil},
 		{"EL, one gone", el.With(provision.Facts{"package conntrack-tools": "yes", "package iptables-services": "yes", "package keepalived": "yes",
 			"version conntrackd": "1.4.7", "version iptables": "1.8.10", "version keepalived": "2.2.8", "variant iptables": "nf_tables"}),
-			"run haproxy: is not installed\n", provision.Facts{"version haproxy": "2.4.22", "version keepalived": ""}, []string{"dnf -y install 'haproxy'"}},
+			"run haproxy: is not installed\n", provision.Facts{"version haproxy": "2.4.22", "version keepalived": ""}, []string{"dnf -y --setopt=exit_on_lock=1 install 'haproxy'"}},
 		{"no ping", el.With(provision.Facts{"package conntrack-tools": "yes", "package iptables-services": "yes", "package keepalived": "yes",
 			"package haproxy": "yes", "command ping": ""}),
 			"run iputils: is not installed\n", provision.Facts{"command ping": "yes"}, nil},
@@ -151,6 +151,59 @@ func TestPackagesPlan(t *testing.T) {
 				checkChange(t, tt.facts, c)
 			}
 		})
+	}
+}
+
+// An installation under the machine's own sh, with package managers of the test.
+func TestTransaction(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"busy":   "echo x >>$DIR/tries\n[ $(wc -l <$DIR/tries) -gt $1 ] || { echo metadata already locked by 90; exit 200; }\necho installed\n",
+		"broken": "echo no such package >&2\nexit 100\n",
+		"slow":   "echo begun\n/bin/sleep 0.5\necho half\n/bin/sleep 0.5\necho whole >$DIR/done\n",
+		"sleep":  ":\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(script string) *exec.Cmd {
+		posix(t, "transaction", transaction(script))
+		cmd := exec.Command("sh", "-euc", "(\n"+transaction(script)+") 2>&1\n")
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "DIR="+dir)
+		return cmd
+	}
+	for _, c := range []struct {
+		script, want string
+		code         int
+	}{
+		{"patient busy 2", "metadata already locked by 90\nwaiting for the lock of the package manager\n" +
+			"metadata already locked by 90\nwaiting for the lock of the package manager\ninstalled\n", 0},
+		{"patient busy 100", "another package manager has held its lock", 1},
+		{"patient broken", "no such package\n", 1},
+		{"set +e\npatient broken || { echo then; exit 7; }", "no such package\nthen\n", 7},
+	} {
+		_ = os.Remove(filepath.Join(dir, "tries"))
+		cmd := run(c.script)
+		out, _ := cmd.CombinedOutput()
+		if !strings.Contains(string(out), c.want) || cmd.ProcessState.ExitCode() != c.code {
+			t.Errorf("%s: exit %d\n%s", c.script, cmd.ProcessState.ExitCode(), out)
+		}
+	}
+	// The connection is lost when it has begun.
+	cmd := run("patient slow")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = out.Read(make([]byte, 1))
+	_ = out.Close()
+	_ = cmd.Wait()
+	if _, err := os.Stat(filepath.Join(dir, "done")); err != nil {
+		t.Error("an installation did not outlive its connection")
 	}
 }
 
