@@ -52,7 +52,7 @@ func (v verify) Settle() time.Duration {
 	advert := max(v.pair.VRRP.AdvertInterval, v.pair.VRRP.OutsideAdvertInterval)
 	settle := 10*time.Second + 8*advert
 	if v.pair.StateSync.Mode == inventories.ModeAlarm {
-		settle = max(settle, 30*time.Second) // conntrackd tells what has not changed every 15 s
+		settle = max(settle, 45*time.Second) // conntrackd tells what has not changed every 15 s
 	}
 	for _, s := range v.pair.Services {
 		if s.Check != nil {
