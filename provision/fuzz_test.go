@@ -30,7 +30,7 @@ func FuzzWords(f *testing.F) {
 // FuzzDiff holds that a plan shows no secret and no control character of a file
 // that it replaces, whatever is in it.
 func FuzzDiff(f *testing.F) {
-	f.Add("pass old" + heardSecret + "\n", true)
+	f.Add("pass old"+heardSecret+"\n", true)
 	f.Add("a\r\nb\x1b[31m\r\n\xff\xfe", false)
 	f.Add(strings.Repeat("same\n", 40)+"pass\n"+strings.Repeat("same\n", 40), true)
 	r := &Runner{Redact: func(s string) string { return strings.ReplaceAll(s, heardSecret, "(sensitive)") }}

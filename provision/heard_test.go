@@ -168,7 +168,7 @@ func TestDiffers(t *testing.T) {
 func TestBounded(t *testing.T) {
 	long := strings.Repeat("é", 4000)
 	for in, want := range map[string]string{
-		"short\n":         "short\n",
+		"short\n":          "short\n",
 		long + "\nshort\n": strings.Repeat("é", 2048) + " [3904 bytes left out]\nshort\n",
 		"x" + long:         "x" + strings.Repeat("é", 2047) + " [3905 bytes left out]",
 	} {

@@ -108,13 +108,14 @@ func (f *follower) line(s string) {
 	}
 }
 
-// Printable makes control characters of a node's output harmless to a terminal.
+// Printable makes a node's output harmless to a terminal: control characters, and
+// those that change the direction of text.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t' || r == '\n':
 			return r
-		case r < 0x20, r >= 0x7f && r < 0xa0, r == '\u2028', r == '\u2029', r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069':
+		case r < 0x20, r >= 0x7f && r < 0xa0, r == '\u061c', r == '\u200e', r == '\u200f', r == '\u2028', r == '\u2029', r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069':
 			return '\ufffd'
 		}
 		return r

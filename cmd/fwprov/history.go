@@ -225,6 +225,6 @@ func (p *pair) backTo(ctx context.Context, g *generation) error {
 		nodes = append(nodes, was)
 		p.runner.Nodes[i].Steps = steps.For(then, was)
 	}
-	p.Pair, p.nodes = then, nodes
+	p.Pair, p.nodes, p.runner.Redact = then, nodes, then.Secrets().Censor
 	return nil
 }

@@ -155,7 +155,7 @@ func writeJSON(w io.Writer, doc any) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(append(b, '\n'))
+	_, err = w.Write(append(harmless(b), '\n'))
 	return err
 }
 
