@@ -48,6 +48,18 @@ func TestMinimal(t *testing.T) {
 	}
 }
 
+// TestBareMachines applies where no firewall runs: nothing tracks connections
+// before our rules do, and the connection that loads them must survive it.
+func TestBareMachines(t *testing.T) {
+	t.Parallel()
+	r := up(t, "bare-debian", lab.Debian, inventories.Minimal)
+	for _, n := range r.pair.Nodes {
+		r.on(n.Name, "systemctl disable --now firewalld")
+	}
+	r.apply()
+	r.holder(5 * time.Second)
+}
+
 // with is the rig in a subtest.
 func (r *rig) with(t *testing.T) *rig {
 	c := *r

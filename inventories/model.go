@@ -25,7 +25,7 @@ type Pair struct {
 	StateSync StateSync
 	VLANs     []VLAN    // in the order written
 	Services  []Service // in the order written
-	Allows    []Allow   // in the order written; the first that matches decides nothing, all of them accept
+	Allows    []Allow   // in the order written; their order does not matter: all of them accept
 }
 
 // SSH is how the nodes are reached. A zero field is left to ssh_config and the

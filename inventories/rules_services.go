@@ -174,7 +174,7 @@ func (f *finder) zone(path, zone string) bool {
 
 // ownAddresses are the pair's, each with what it is.
 func (f *finder) ownAddresses() map[netip.Addr]string {
-	own := map[netip.Addr]string{f.p.Outside.VIP: "outside.vip"}
+	own := map[netip.Addr]string{f.p.Outside.VIP: "outside.vip", f.p.Outside.Gateway: "outside.gateway"}
 	for _, v := range f.p.VLANs {
 		own[v.VIP] = fmt.Sprintf("the VIP of VLAN %q", v.Name)
 		for _, n := range f.p.Nodes {

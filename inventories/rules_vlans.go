@@ -66,7 +66,7 @@ func (f *finder) trunk() {
 // once and not for every VLAN. Nodes among each other are compared in twice.
 func (f *finder) hostNumbers() {
 	for _, n := range f.p.Nodes {
-		if n.VLANHost < 1 || n.VLANHost != f.p.Inside.VIPHost {
+		if n.VLANHost < 1 || n.VLANHost != f.p.Inside.VIPHost || !f.derived(n) {
 			continue
 		}
 		path := "node." + n.Name + ".vlan_host"
@@ -74,6 +74,15 @@ func (f *finder) hostNumbers() {
 			"Host %d of every VLAN is its VIP (inside.vip_host): take another number, or give each VLAN `addresses` or a `vip`.",
 			n.VLANHost).on("inside.vip_host")
 	}
+}
+
+// derived reports whether any VLAN has both its VIP and the node's address from
+// the numbers.
+func (f *finder) derived(n Node) bool {
+	return slices.ContainsFunc(f.p.VLANs, func(v VLAN) bool {
+		a, ok := v.Addresses[n.Name]
+		return ok && a == v.VIP
+	})
 }
 
 func (f *finder) vlanNetwork(path string, v *VLAN) {

@@ -86,12 +86,14 @@ func loadRules(f provision.Facts, families []string) string {
 		"\t\tgrep -q '^COMMIT' \"$old/$1.$t\" || printf '*%s\\nCOMMIT\\n' $t >\"$old/$1.$t\"\n\tdone\n}\n" +
 		"undo() {\n\tfor t in \"$old\"/*; do\n\t\tt=${t##*/}\n\t\t${t%.*}-restore $wait <\"$old/$t\" || true\n\tdone\n" +
 		"\techo \"the rules are as they were before\" >&2\n\texit 1\n}\n")
+	b.WriteString(takeOver)
 	for _, family := range families {
 		b.WriteString("snapshot " + tool(family) + "\n")
 	}
 	for _, family := range families {
 		b.WriteString(tool(family) + "-restore $wait <" + rulesPath(f, family) + " || undo\n")
 	}
+	b.WriteString(tookOver)
 	for _, family := range families {
 		record := recordPrefix + family + ".loaded"
 		b.WriteString("{ sha256sum <" + rulesPath(f, family) + " | cut -d ' ' -f 1; saved " + tool(family) + "-save; } >" + record + ".new\n" +
@@ -106,3 +108,23 @@ func tool(family string) string {
 	}
 	return "iptables"
 }
+
+// With the first rule that asks for the state of a connection the kernel begins
+// to keep states, where nothing asked before. Connections that go on, ours to
+// the node among them, are then taken over by their next packet, but only if
+// the kernel is not strict; the line that is printed is such a packet.
+const (
+	looseFile = "/proc/sys/net/netfilter/nf_conntrack_tcp_loose"
+
+	takeOver = `strict=
+if [ "$(cat ` + looseFile + ` 2>/dev/null)" = 0 ]; then
+	echo 1 2>/dev/null >` + looseFile + ` && strict=yes
+fi
+`
+	tookOver = `if [ -n "$strict" ]; then
+	echo "connections that go on are taken over"
+	sleep 0.5
+	echo 0 >` + looseFile + `
+fi
+`
+)

@@ -182,12 +182,14 @@ func (s iptables) peers() []section {
 	}}}
 }
 
-// resets answers the packets of proxied connections that ended with the other
-// node: the client learns it at once instead of waiting for its time-out.
+// resets lets the kernel answer the packets of proxied connections that ended
+// with the other node: it resets what has no socket, and the client learns it at
+// once instead of waiting for its time-out. The rules themselves must not: one
+// packet out of order would end a connection that lives.
 func (s iptables) resets() []section {
 	sec := section{Comment: "Proxied connections end with the node that held them: tell the client."}
 	for _, svc := range s.pair.Services {
-		sec.Rules = append(sec.Rules, fmt.Sprintf("-A INPUT -d %s -p tcp --dport %d ! --syn -m conntrack --ctstate INVALID,NEW -j REJECT --reject-with tcp-reset",
+		sec.Rules = append(sec.Rules, fmt.Sprintf("-A INPUT -d %s -p tcp --dport %d ! --syn -m conntrack --ctstate INVALID,NEW -j ACCEPT",
 			svc.Address, svc.Port))
 	}
 	if len(sec.Rules) == 0 {

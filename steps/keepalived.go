@@ -20,6 +20,7 @@ type keepalived struct {
 }
 
 var (
+	_ provision.Noticer   = keepalived{}
 	_ provision.Renderer  = keepalived{}
 	_ provision.Validator = keepalived{}
 )
@@ -197,6 +198,20 @@ func address(v inventories.VIP) string {
 	return fmt.Sprintf("%s/%d dev %s", v.Addr, v.Bits, v.Interface)
 }
 
+// Notices tells of the heartbeat that this keepalived cannot have.
+func (s keepalived) Notices(f provision.Facts) []string {
+	version := f.Get("version", "keepalived")
+	if version == "" || versionAtLeast(version, "2.0.8") || len(s.pair.VRRP.Heartbeats) < 2 {
+		return nil
+	}
+	return []string{fmt.Sprintf("keepalived %s on %s cannot use two heartbeats (2.0.8 can): the sync network alone decides, so make it redundant", version, s.node.Name)}
+}
+
+// refuseOpen keeps a node without its rules from becoming active: After= alone
+// is content with a unit that has failed. Restart= tries again.
+const refuseOpen = `ExecStartPre=/bin/sh -c 'iptables -w -S INPUT | grep -qx -e "-P INPUT DROP" || { echo "the rules are not loaded: not taking part in VRRP"; exit 1; }'
+`
+
 // dropIn orders keepalived after everything that an active node needs, and
 // brings it back if it dies: its VIPs stay on the interfaces then, while the
 // peer takes them over.
@@ -206,7 +221,7 @@ func (s keepalived) dropIn(f provision.Facts) []byte {
 	var b strings.Builder
 	unit, service := restartForever(f)
 	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=" + strings.Join(after, " ") + "\n" + drainConditions(f) + unit)
-	b.WriteString("\n[Service]\n" + loadedLines("keepalived.service", true, keepalivedConf) + service + "KillMode=mixed\n")
+	b.WriteString("\n[Service]\n" + refuseOpen + loadedLines("keepalived.service", true, keepalivedConf) + service + "KillMode=mixed\n")
 	return []byte(b.String())
 }
 

@@ -64,7 +64,6 @@ var settings = []setting{
 	{"net.ipv6.conf.all.accept_redirects", "0", ""},
 	{"net.ipv6.conf.default.accept_redirects", "0", ""},
 	{"net.ipv6.conf.all.accept_source_route", "0", ""},
-	{"net.ipv6.conf.default.accept_ra", "0", ""},
 	{conntrackMaxKey, "", "connections, from the machine's memory"},
 	{"net.netfilter.nf_conntrack_tcp_loose", "0", "a connection begins with a SYN or comes from the peer"},
 }
@@ -199,7 +198,15 @@ func conntrackEntries(f provision.Facts) int {
 
 // Files are the settings and the modules at boot.
 func (s sysctl) Files(f provision.Facts) []provision.File {
-	out := []provision.File{{Path: sysctlFile, Content: defined(sysctlTemplates, "sysctl", s.want(f))}}
+	file := s.want(f)
+	for i, name := range s.own() {
+		x := setting{Key: interfaceKey(name), Value: "0"}
+		if i == 0 {
+			x.Why = "interfaces that were there before this file is read, and those that come later"
+		}
+		file = append(file, x)
+	}
+	out := []provision.File{{Path: sysctlFile, Content: defined(sysctlTemplates, "sysctl", file)}}
 	var modules []string
 	for _, m := range kernelModules {
 		if f.Get("module", m) != "" {

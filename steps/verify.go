@@ -72,6 +72,9 @@ func (v verify) VerifyProbe() provision.Probe {
 // more from an inside VIP: its answer comes back only if it knows the way.
 func (v verify) pingScript() string {
 	addrs := []string{v.pair.Outside.Gateway.String()}
+	for _, n := range v.pair.Nodes {
+		addrs = append(addrs, n.Sync.String())
+	}
 	for _, vip := range v.pair.VIPs() {
 		addrs = append(addrs, vip.Addr.String())
 	}
@@ -213,6 +216,9 @@ func (v verify) units(n inventories.Node, f provision.Facts) []provision.Check {
 func (v verify) rules(n inventories.Node, f provision.Facts) []provision.Check {
 	var out []provision.Check
 	for _, family := range []string{"v4", "v6"} {
+		if family == "v6" && !hasIPv6(f) {
+			continue
+		}
 		state := f.Get("rules", family)
 		c := provision.Check{Name: "rules " + family, Node: n.Name, OK: len(state) == 64, Detail: "as loaded from the ruleset file"}
 		if !c.OK {
@@ -245,7 +251,7 @@ func (v verify) pings(n inventories.Node, f provision.Facts) []provision.Check {
 			missing = append(missing, vip.Addr.String())
 		}
 	}
-	c := provision.Check{Name: "VIPs answer", Node: n.Name, OK: len(missing) == 0, Down: true, Detail: fmt.Sprintf("all %d answer a ping", len(vips))}
+	c := provision.Check{Name: "VIPs answer", Node: n.Name, OK: len(missing) == 0, Down: holds(f, vips[0]), Detail: fmt.Sprintf("all %d answer a ping", len(vips))}
 	if !c.OK {
 		c.Detail = "no answer from " + strings.Join(missing, ", ")
 		c.Hint = "ip -br addr on both nodes; arping -I INTERFACE ADDRESS from " + n.Name
@@ -280,8 +286,16 @@ func (v verify) sync(n inventories.Node, f, peer provision.Facts) []provision.Ch
 		c.Hint = "conntrackd -s network, and conntrack -E for the events of the kernel, on " + n.Name
 	}
 	out := []provision.Check{c}
+	addr := v.pair.Peer(n.Name).Sync
+	if f.Get("ping", "noping") == "" {
+		c := provision.Check{Name: "sync network", Node: n.Name, OK: f.Get("ping", addr.String()) != "", Detail: addr.String() + " answers"}
+		if !c.OK {
+			c.Detail = addr.String() + " does not answer: states and stick tables do not reach this node"
+			c.Hint = "ip -br link show " + v.pair.Sync.Interface + " on both nodes"
+		}
+		out = append(out, c)
+	}
 	if len(v.pair.Services) > 0 {
-		addr := v.pair.Peer(n.Name).Sync
 		c := provision.Check{Name: "haproxy peers", Node: n.Name, OK: f.Get("peers", addr.String()) != "", Detail: "established with " + addr.String()}
 		if !c.OK {
 			c.Detail = "no connection with " + addr.String()
@@ -303,7 +317,7 @@ func (v verify) servers(n inventories.Node, f provision.Facts) []provision.Check
 				down = append(down, srv.Name+" is "+orUnknown(status))
 			}
 		}
-		c := provision.Check{Name: "service " + s.Name, Node: n.Name, OK: len(down) == 0, Down: len(down) == len(s.Servers),
+		c := provision.Check{Name: "service " + s.Name, Node: n.Name, OK: len(down) == 0, Down: len(down) == len(s.Servers) && holds(f, v.pair.VIPs()[0]),
 			Detail: fmt.Sprintf("%d of %d servers up", len(s.Servers)-len(down), len(s.Servers))}
 		if !c.OK {
 			c.Detail += ": " + strings.Join(down, ", ")

@@ -57,7 +57,8 @@ func healthyFacts(p *inventories.Pair) map[string]provision.Facts {
 	for i, n := range p.Nodes {
 		f := provision.Facts{"rules v4": strings.Repeat("a", 64), "rules v6": strings.Repeat("b", 64), "divert rule": "yes", "divert route": "yes",
 			"sync pckts recv": "5", "sync pckts sent": "5", "peers " + p.Peer(n.Name).Sync.String(): "established",
-			"ping " + p.Outside.Gateway.String(): "yes", "ping back": "yes"}
+			"ping " + p.Outside.Gateway.String(): "yes", "ping back": "yes",
+			"ping " + p.Peer(n.Name).Sync.String(): "yes", "kernel ipv6": "yes"}
 		for _, unit := range []string{"conntrackd.service", "haproxy.service", "keepalived.service"} {
 			f[provision.Key("unit", unit, "ActiveState")] = "active"
 		}
@@ -101,12 +102,15 @@ func TestVerifyJudges(t *testing.T) {
 		{"keepalived failed", func(n map[string]provision.Facts) { n[b]["unit keepalived.service ActiveState"] = "failed" }, "keepalived runs", provision.Degraded},
 		{"a rule was flushed", func(n map[string]provision.Facts) { n[a]["rules v4"] = "changed" }, "rules v4", provision.Degraded},
 		{"table 100 is empty", func(n map[string]provision.Facts) { delete(n[a], "divert route") }, "table 100", provision.Degraded},
-		{"a VIP is silent", func(n map[string]provision.Facts) { delete(n[b], provision.Key("ping", first.Addr.String())) }, "VIPs answer", provision.Down},
+		{"a VIP is silent on the active node", func(n map[string]provision.Facts) { delete(n[a], provision.Key("ping", first.Addr.String())) }, "VIPs answer", provision.Down},
+		{"a VIP is silent from the standby", func(n map[string]provision.Facts) { delete(n[b], provision.Key("ping", first.Addr.String())) }, "VIPs answer", provision.Degraded},
 		{"the gateway is silent", func(n map[string]provision.Facts) {
 			delete(n[a], "ping "+p.Outside.Gateway.String())
 			delete(n[a], "ping back")
 		}, "gateway answers", provision.Degraded},
 		{"the gateway has no route", func(n map[string]provision.Facts) { delete(n[a], "ping back") }, "gateway's route", provision.Degraded},
+		{"the sync network is dead", func(n map[string]provision.Facts) { delete(n[a], "ping "+p.Nodes[1].Sync.String()) }, "sync network", provision.Degraded},
+		{"no IPv6", func(n map[string]provision.Facts) { delete(n[a], "kernel ipv6"); delete(n[a], "rules v6") }, "", provision.Healthy},
 		{"no states come", func(n map[string]provision.Facts) { n[b]["sync pckts recv"] = "0" }, "connection states", provision.Degraded},
 		{"no peers", func(n map[string]provision.Facts) { delete(n[a], "peers "+p.Nodes[1].Sync.String()) }, "haproxy peers", provision.Degraded},
 		{"a server is down", func(n map[string]provision.Facts) { n[a][server] = "DOWN" }, "service " + p.Services[0].Name, ""},
