@@ -137,6 +137,43 @@ func TestInterruptFinishesTheStepInHand(t *testing.T) {
 	}
 }
 
+// prepareStep is a step whose changes stay.
+type prepareStep struct{ web }
+
+func (prepareStep) Prepares() {}
+
+// TestInterruptBeforeTheGuard: what prepares is finished, and there is nothing to go
+// back from.
+func TestInterruptBeforeTheGuard(t *testing.T) {
+	m := guardMachine(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	steps := func(string) []Step {
+		return []Step{
+			prepareStep{web{name: "packages", files: []File{{Path: "/etc/package.conf", Content: []byte("there\n")}}}},
+			prepareStep{web{name: "more", files: []File{{Path: "/etc/more.conf", Content: []byte("there\n")}}}},
+			switchStep{},
+		}
+	}
+	r := runner(map[string]*machine{"fw01": m}, steps, nil)
+	r.Emit = func(e Event) {
+		if e.Event == StepStarted {
+			cancel()
+		}
+	}
+	sum, err := r.Apply(ctx, r.Plan(ctx))
+	if !errors.Is(err, context.Canceled) || sum.RolledBack || sum.Changed != 1 || sum.Failed != 1 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	if m.read(t, "/etc/package.conf") != "there\n" || m.read(t, "/etc/switch") != "off\n" {
+		t.Error("the step in hand was not finished, or another was begun")
+	}
+	for _, path := range []string{"/etc/more.conf", snapshotDir} {
+		if _, err := os.Stat(m.root + path); err == nil {
+			t.Errorf("%s is there", path)
+		}
+	}
+}
+
 func TestUnconfirmedChangeKeepsOthersOut(t *testing.T) {
 	m := guardMachine(t)
 	if err := os.MkdirAll(m.root+snapshotDir, 0o700); err != nil {

@@ -155,16 +155,24 @@ func (a *application) carryOut(ctx context.Context) error {
 }
 
 // begin does what harms nothing: packages, and the check of the new files. It
-// returns the changes that need the guard.
+// returns the changes that need the guard. A run that has ended by then has
+// nothing to go back from.
 func (a *application) begin(ctx context.Context) ([]batch, error) {
 	rest := a.n.batches()
 	for len(rest) > 0 && rest[0].prepares() {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
 		if err := a.apply(ctx, rest[0]); err != nil {
 			return nil, err
 		}
 		rest = rest[1:]
 	}
-	return rest, a.validate(ctx)
+	err := a.validate(ctx)
+	if err == nil && len(rest) > 0 {
+		err = context.Cause(ctx)
+	}
+	return rest, err
 }
 
 // change carries out batches, and before each of them what first does.

@@ -216,15 +216,18 @@ func (p *pair) backTo(ctx context.Context, g *generation) error {
 	if err != nil {
 		return fmt.Errorf("generation %d, made by fwprov %s: %w", g.N, provision.Printable(g.Tool), err)
 	}
-	var nodes []inventories.Node
-	for i, n := range p.nodes {
-		was, ok := then.Node(n.Name)
-		if !ok {
-			return fmt.Errorf("generation %d is of %s and %s: it has no %s", g.N, then.Nodes[0].Name, then.Nodes[1].Name, n.Name)
+	for _, nodes := range [][]provision.Node{p.runner.Nodes, p.runner.Others} {
+		for i, n := range nodes {
+			was, ok := then.Node(n.Name)
+			if !ok {
+				return fmt.Errorf("generation %d is of %s and %s: it has no %s", g.N, then.Nodes[0].Name, then.Nodes[1].Name, n.Name)
+			}
+			nodes[i].Steps = steps.For(then, was)
 		}
-		nodes = append(nodes, was)
-		p.runner.Nodes[i].Steps = steps.For(then, was)
 	}
+	nodes := slices.DeleteFunc(slices.Clone(then.Nodes), func(n inventories.Node) bool {
+		return !slices.ContainsFunc(p.nodes, func(l inventories.Node) bool { return l.Name == n.Name })
+	})
 	p.Pair, p.nodes, p.runner.Redact = then, nodes, then.Secrets().Censor
 	return nil
 }

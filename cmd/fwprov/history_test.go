@@ -130,14 +130,14 @@ func TestBackTo(t *testing.T) {
 		t.Errorf("not what it was: %s", p.Describe())
 	}
 
-	p.nodes[1].Name = "fw09"
+	p.runner.Others, p.runner.Nodes = []provision.Node{{Name: "fw09"}}, p.runner.Nodes[:1]
 	if err := p.backTo(t.Context(), found[0]); err == nil || err.Error() != "generation 1 is of fw01 and fw02: it has no fw09" {
 		t.Error(err)
 	}
 	if err := os.WriteFile(filepath.Join(h.dir, "fw01/var/lib/fwprov/history/0001/source"), []byte("{}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.nodes[1].Name = "fw02"
+	p.runner.Others, p.runner.Nodes = nil, p.runner.Nodes[:2]
 	if err := p.backTo(t.Context(), found[0]); err == nil || !strings.Contains(err.Error(), "has changed while it was read") {
 		t.Error(err)
 	}
