@@ -191,6 +191,23 @@ func TestGenerationsCountOn(t *testing.T) {
 	}
 }
 
+// TestLockRemovesWhatIsUnfinished: a run that was killed leaves nothing behind that
+// the next one does not remove.
+func TestLockRemovesWhatIsUnfinished(t *testing.T) {
+	m := newMachine(t)
+	if err := os.MkdirAll(m.root+newGeneration, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := runner(map[string]*machine{"fw01": m}, func(string) []Step { return nil }, nil)
+	if err := r.Lock(context.Background(), 0); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got := m.files(t, historyDir); len(got) > 0 {
+		t.Errorf("%q is left", got)
+	}
+}
+
 func TestParseHistory(t *testing.T) {
 	digest := strings.Repeat("a", 64)
 	one := "\n@m 0001 " + digest + "\n{\"n\":1,\"run\":\"r\",\"changes\":[]}"

@@ -20,7 +20,7 @@ const (
 	lockHolder = RunDir + "/lock.holder" // four lines: who, from where, since when, run
 	lockBeat   = 4 * time.Second
 	lockLease  = 15 // seconds of silence after which the lock is given up
-	anyStaging = "/tmp/fwprov.??????????"
+	anyStaging = "/tmp/fwprov.?????????? " + newGeneration
 )
 
 // LockedError says that somebody else applies to a node.
@@ -35,8 +35,8 @@ func (e *LockedError) Error() string {
 
 // lockScript takes the lock within wait, says so, and holds it while a byte
 // comes at least every lease. Nothing that a step starts inherits it: steps run
-// in sessions of their own. Staging folders that are there when it is taken or
-// given up belong to nobody any more.
+// in sessions of their own. What is unfinished when it is taken or
+// given up, in staging or of the history, belongs to nobody any more.
 func lockScript(mark, operator, run string, since time.Time, wait time.Duration) string {
 	return scriptHead + fmt.Sprintf(`umask 077
 mkdir -p %[1]s && exec 9>>%[2]s || exit 1

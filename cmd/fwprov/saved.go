@@ -51,6 +51,7 @@ type savedBody struct {
 	Inventory string            `json:"inventory"`
 	Vars      map[string]string `json:"vars,omitempty"` // those that are not sensitive
 	VarFiles  []string          `json:"var_files,omitempty"`
+	AgeKeys   []string          `json:"age_identities,omitempty"` // where they lie
 	SSHConfig string            `json:"ssh_config,omitempty"`
 	Limit     []string          `json:"limit,omitempty"`
 	Only      []string          `json:"only,omitempty"`
@@ -84,6 +85,9 @@ func (s *session) savePlan(ctx context.Context, file string, plan *provision.Pla
 		Pair: compact(p.Describe()), Plan: newPlanDocument("", plan)}
 	for _, f := range s.o.varFiles {
 		b.VarFiles = append(b.VarFiles, absolute(f))
+	}
+	for _, f := range s.o.ageIdentities {
+		b.AgeKeys = append(b.AgeKeys, absolute(f))
 	}
 	if b.SSHConfig = s.o.sshConfig; b.SSHConfig != "" && b.SSHConfig != "none" {
 		b.SSHConfig = absolute(b.SSHConfig)
@@ -232,6 +236,7 @@ func (d *savedPlan) begin(ctx context.Context, w *world, c *cli.Context) (*sessi
 	}
 	o.limit, o.only, o.skip = d.body.Limit, d.body.Only, d.body.Skip
 	o.varFiles = slices.Concat(d.body.VarFiles, o.varFiles)
+	o.ageIdentities = slices.Concat(d.body.AgeKeys, o.ageIdentities)
 	vars := hcl.Values{}
 	for name, text := range d.body.Vars {
 		vars[name] = text

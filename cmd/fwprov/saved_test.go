@@ -191,7 +191,7 @@ func TestSavedSession(t *testing.T) {
 	}
 	write(src)
 	w, _, _ := testWorld(t)
-	s, err := open(t.Context(), w, options{vars: hcl.Values{"id": "44", "pw": "Xq7mZr2k"}, limit: []string{"fw02"}, skip: []string{"packages"}, sudoFD: -1}, []string{file})
+	s, err := open(t.Context(), w, options{vars: hcl.Values{"id": "44", "pw": "Xq7mZr2k"}, limit: []string{"fw02"}, skip: []string{"packages"}, ageIdentities: []string{"/keys/age.txt"}, sudoFD: -1}, []string{file})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestSavedSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.pairs[0].nodes) != 1 || s.pairs[0].nodes[0].Name != "fw02" || !slices.Equal(s.o.skip, []string{"packages"}) || !slices.ContainsFunc(s.pairs[0].VLANs, func(v inventories.VLAN) bool { return v.ID == 44 }) {
+	if len(s.pairs[0].nodes) != 1 || s.pairs[0].nodes[0].Name != "fw02" || !slices.Equal(s.o.skip, []string{"packages"}) || !slices.Equal(s.o.ageIdentities, []string{"/keys/age.txt"}) || !slices.ContainsFunc(s.pairs[0].VLANs, func(v inventories.VLAN) bool { return v.ID == 44 }) {
 		t.Errorf("another session: %+v", s.o)
 	}
 	if _, err := begin(); !errors.Is(err, exit(exitError)) {
