@@ -70,7 +70,11 @@ func TestKills(t *testing.T) {
 			t.Parallel()
 			draw := rand.New(rand.NewPCG(seed, uint64(i)))
 			installs := max(moments/10, 1)
-			took := edited(t, b, draw, moments-installs)
+			var took time.Duration
+			t.Run("edits", func(t *testing.T) { took = edited(t, b, draw, moments-installs) })
+			if took == 0 {
+				return
+			}
 			for n := range installs {
 				t.Run(fmt.Sprintf("install %d", n+1), func(t *testing.T) { installed(t, b, draw, took) })
 			}
@@ -114,8 +118,9 @@ func edited(t *testing.T, b blow, draw *rand.Rand, moments int) time.Duration {
 		at := time.Duration(draw.Int64N(int64(took[i%2])))
 		victim := r.pair.Nodes[draw.IntN(2)].Name
 		before, after := states[1-i%2], states[i%2]
+		patient := draw.IntN(4) == 0
 		t.Logf("moment %d: %.2fs, %s", i+1, at.Seconds(), victim)
-		r.struck(b, at, victim, func(node string) string {
+		r.struck(b, at, victim, patient, func(node string) string {
 			now := rebooted(r.state(node))
 			was, is := differs(rebooted(before[node]), now), differs(rebooted(after[node]), now)
 			if was == "" || is == "" {
@@ -150,10 +155,11 @@ func edited(t *testing.T, b blow, draw *rand.Rand, moments int) time.Duration {
 func installed(t *testing.T, b blow, draw *rand.Rand, took time.Duration) {
 	r := up(t, "kills-"+b.name+"-new", b.image, []byte(trafficInventory))
 	before := r.states()
+	b.within += took // packages are installed to the end
 	at := time.Duration(draw.Int64N(int64(took)))
 	victim := r.pair.Nodes[draw.IntN(2)].Name
 	t.Logf("install: %.2fs, %s", at.Seconds(), victim)
-	r.struck(b, at, victim, func(node string) string {
+	r.struck(b, at, victim, false, func(node string) string {
 		if _, ours := r.try(node, "test -s /var/lib/fwprov/manifest"); !ours {
 			return untouched(before[node], r.state(node), r.on(node, "grep -rl 'Managed by fwprov' /etc | grep -v fwprov-rollback-boot || true"))
 		}
@@ -207,8 +213,10 @@ func (r *rig) timed() time.Duration {
 	return last.Sub(start)
 }
 
-// struck applies, lets the blow fall, and holds every node to judge.
-func (r *rig) struck(b blow, at time.Duration, victim string, judge func(node string) string) {
+// struck applies, lets the blow fall, and holds every node to judge. What the blow
+// has cut is mended when the nodes are at rest, or, if patient, when the run has
+// given up.
+func (r *rig) struck(b blow, at time.Duration, victim string, patient bool, judge func(node string) string) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
@@ -223,6 +231,13 @@ func (r *rig) struck(b blow, at time.Duration, victim string, judge func(node st
 	time.Sleep(at) // the moment that was drawn
 	mend := b.strike(r, run, victim)
 	r.judged(b.name+": ", b.within, judge)
+	if patient {
+		select {
+		case err := <-ended:
+			ended <- err
+		case <-ctx.Done():
+		}
+	}
 	mend()
 	select {
 	case err := <-ended:
