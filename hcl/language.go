@@ -104,7 +104,7 @@ func variableBlock() blockType {
 			{name: "description", kind: kindExpr, typ: "string", def: "none", doc: "What it is; shown where it is asked for."},
 			{name: "type", kind: kindExpr, typ: "type", def: "any", doc: "`string`, `number`, `bool`, `list(string)`, `map(number)`, `object({ id = number })` and so on. Written without quotes."},
 			{name: "default", kind: kindExpr, typ: "any", def: "none: a value must be given", doc: "A constant; functions may be called."},
-			{name: "sensitive", kind: kindExpr, typ: "bool", def: "false", doc: "Never shown in a plan, log or error. Only `vrrp.password` takes it."},
+			{name: "sensitive", kind: kindExpr, typ: "bool", def: "false", doc: "Never shown in a plan, log or error. Only `vrrp.password` takes it. For a value from an encrypted file see `age_file`."},
 		},
 		blocks: []blockType{{
 			name: "validation", many: true,
@@ -127,7 +127,7 @@ func sshBlock() blockType {
 			{name: "identity_file", def: "ssh_config, else the agent and the default keys", doc: "Private key; ~ is the home directory."},
 			{name: "known_hosts", def: "~/.ssh/known_hosts", doc: "File of the known host keys."},
 			{name: "proxy_jump", def: "ssh_config", doc: "Jump hosts, `[user@]host[:port]`, several by commas."},
-			{name: "sudo", kind: kindBool, def: "false", doc: "Become root by sudo."},
+			{name: "sudo", kind: kindBool, def: "false", doc: "Become root by sudo. If that wants a password: FWPROV_SUDO_PASSWORD, `--sudo-password-fd N`, else it is asked for, once for both nodes."},
 			{name: "allow_from", kind: kindNetworks, def: "anyone", doc: "Who may reach SSH on the nodes."},
 		},
 	}

@@ -278,7 +278,7 @@ func (s preflight) Plan(f provision.Facts) ([]provision.Change, error) {
 		}
 	}
 	uid := f.Get("os", "uid")
-	add(uid != "0", "log in as root, or set sudo = true for a user who may use sudo without a password",
+	add(uid != "0", "log in as root, or set sudo = true for a user who may use sudo",
 		"commands run as uid %s, not as root", uid)
 	state := f.Get("os", "state")
 	add(!slices.Contains([]string{"running", "degraded", "starting", "initializing"}, state),
