@@ -94,11 +94,8 @@ func (a *application) stage(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, fileTimeout, fmt.Errorf("not done within %s", fileTimeout))
 	defer cancel()
-	conn, err := a.r.conn(ctx, a.n.Name)
-	if err == nil {
-		err = conn.Upload(ctx, files)
-	}
-	if err != nil {
+	unreachable, err := a.r.over(ctx, a.n.Name, func(c Conn) error { return c.Upload(ctx, files) })
+	if err = errors.Join(unreachable, err); err != nil {
 		return fmt.Errorf("node %s: upload %d files: %w", a.n.Name, len(files), err)
 	}
 	return nil

@@ -28,6 +28,7 @@ import (
 //	file PATH              FileState of a regular file; "other" and its type for anything else
 //	managed KIND NAME      "STEP DETAIL", from the manifest; for files DETAIL is the hash as written
 //	unit NAME PROPERTY     LoadState, ActiveState, UnitFileState, NeedDaemonReload
+//	clock off              how far the clock is ahead of fwprov's, in whole hours: "24h", "-3h"; absent within an hour
 //	loaded NAME            hash of the configuration the unit NAME loaded last, see LoadedHash
 type Facts map[string]string
 

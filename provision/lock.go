@@ -88,8 +88,7 @@ func (r *Runner) Lock(ctx context.Context, wait time.Duration) error {
 }
 
 func (r *Runner) takeLock(ctx context.Context, node string, wait time.Duration) (*lock, error) {
-	conn, err := r.conn(ctx, node)
-	if err != nil {
+	if _, err := r.conn(ctx, node); err != nil {
 		return nil, err
 	}
 	in, beat := io.Pipe()
@@ -103,16 +102,21 @@ func (r *Runner) takeLock(ctx context.Context, node string, wait time.Duration) 
 	go func() {
 		defer close(l.done)
 		defer in.Close()
-		res, execErr = conn.Exec(session, remote.Command{
-			Script: lockScript(r.ID, r.Operator, r.ID, r.Now(), wait), Stdin: in,
-			OnLine: func(line string) {
-				switch rest, ok := strings.CutPrefix(line, mark); {
-				case ok && rest == "locked":
-					locked <- struct{}{}
-				case ok && strings.HasPrefix(rest, "held "):
-					held <- strings.TrimPrefix(rest, "held ")
-				}
-			}})
+		var unreachable error
+		unreachable, execErr = r.over(session, node, func(c Conn) (err error) {
+			res, err = c.Exec(session, remote.Command{
+				Script: lockScript(r.ID, r.Operator, r.ID, r.Now(), wait), Stdin: in,
+				OnLine: func(line string) {
+					switch rest, ok := strings.CutPrefix(line, mark); {
+					case ok && rest == "locked":
+						locked <- struct{}{}
+					case ok && strings.HasPrefix(rest, "held "):
+						held <- strings.TrimPrefix(rest, "held ")
+					}
+				}})
+			return err
+		})
+		execErr = errors.Join(unreachable, execErr)
 	}()
 	timeout, stop := context.WithTimeout(ctx, wait+fileTimeout)
 	defer stop()

@@ -3,7 +3,9 @@ package provision
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // unitProperties are asked of every unit, and become facts of that name.
@@ -45,6 +47,8 @@ func join(mark string, probes []namedProbe) joined {
 		"\tstat -c '%a %u:%g %F|%n' -- \"$@\"\n")
 	b.WriteString("\tprintf '\\n" + j.mark + "sums\\n'\n\tsha256sum -- \"$@\"\n}\n")
 	b.WriteString("( files " + strings.Join(files, " ") + " )\n")
+	section("clock")
+	b.WriteString("date +%s\n")
 	section("loaded")
 	b.WriteString("for f in " + LoadedDir + "/*; do h=; read -r h _ <\"$f\" && echo \"${f##*/} $h\"; done\n")
 	if len(j.units) > 0 {
@@ -79,6 +83,9 @@ func (j joined) parse(out string) (Facts, error) {
 	f := Facts{}
 	parseManifest(sections["manifest"], f)
 	parseFiles(sections["stat"], sections["sums"], f)
+	if now := strings.TrimSpace(sections["clock"]); now != "" {
+		f[clockNow] = now
+	}
 	for _, line := range lines(sections["loaded"]) {
 		if unit, hash, ok := strings.Cut(line, " "); ok && unit != "*" {
 			f[Key("loaded", unit)] = hash
@@ -98,6 +105,21 @@ func (j joined) parse(out string) (Facts, error) {
 		}
 	}
 	return f, nil
+}
+
+// clockNow is only known between parsing a probe and comparing clocks.
+const clockNow = "clock now"
+
+// compareClocks makes the time of a node the fact how far it is off.
+func compareClocks(f Facts, now time.Time) {
+	seconds, err := strconv.ParseInt(f[clockNow], 10, 62)
+	delete(f, clockNow)
+	if err != nil {
+		return
+	}
+	if hours := int64(time.Unix(seconds, 0).Sub(now) / time.Hour); hours != 0 {
+		f["clock off"] = fmt.Sprintf("%dh", hours)
+	}
 }
 
 // split cuts the output at its marked lines. It fails if the end is missing:

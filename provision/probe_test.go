@@ -3,6 +3,7 @@ package provision
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"mvdan.cc/sh/v3/syntax"
@@ -37,6 +38,9 @@ nonsense
 Z  /etc/x
 Z  /etc/xl
 Z  /etc/xs
+
+@m clock
+1795400000
 
 @m loaded
 * 
@@ -79,6 +83,7 @@ hi
 		"unit b.service ActiveState":      "inactive",
 		"unit b.service NeedDaemonReload": "no",
 		"said one":                        "hi",
+		"clock now":                       "1795400000",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -128,4 +133,18 @@ func FuzzParse(f *testing.F) {
 			fl.line(line)
 		}
 	})
+}
+
+func TestCompareClocks(t *testing.T) {
+	now := time.Unix(1795400000, 0)
+	for seconds, want := range map[string]string{
+		"1795400000": "", "1795403599": "", "1795396401": "", "1795403600": "1h", "1795486400": "24h", "1795313600": "-24h", "0": "-498722h",
+		"": "", "x": "", "99999999999999999999": "", "-4000000000000000000": "",
+	} {
+		f := Facts{}.With(Facts{clockNow: seconds})
+		compareClocks(f, now)
+		if d := cmp.Diff(Facts{}.With(Facts{"clock off": want}), f); d != "" {
+			t.Errorf("%q: %s", seconds, d)
+		}
+	}
 }

@@ -149,6 +149,26 @@ func (r *Runner) renew(ctx context.Context, node string) error {
 	return nil
 }
 
+// over uses the node's connection. Where the server does not let it have one more
+// session, it is kept for what it has, which may be the lock, and a new one takes
+// its place.
+func (r *Runner) over(ctx context.Context, node string, use func(Conn) error) (unreachable, err error) {
+	c, err := r.conn(ctx, node)
+	if err != nil {
+		return err, nil
+	}
+	if err = use(c); !errors.Is(err, remote.ErrNoSession) {
+		return nil, err
+	}
+	if err := r.renew(ctx, node); err != nil {
+		return err, nil
+	}
+	if c, err = r.conn(ctx, node); err != nil {
+		return err, nil
+	}
+	return nil, use(c)
+}
+
 // Close frees all locks and closes all connections.
 func (r *Runner) Close() {
 	r.Unlock()
@@ -166,11 +186,14 @@ func (r *Runner) Close() {
 func (r *Runner) exec(ctx context.Context, node, what string, timeout time.Duration, cmd remote.Command) (remote.Result, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %s", timeout))
 	defer cancel()
-	c, err := r.conn(ctx, node)
-	if err != nil {
-		return remote.Result{}, err
+	var res remote.Result
+	unreachable, err := r.over(ctx, node, func(c Conn) (err error) {
+		res, err = c.Exec(ctx, cmd)
+		return err
+	})
+	if unreachable != nil {
+		return remote.Result{}, unreachable
 	}
-	res, err := c.Exec(ctx, cmd)
 	if err != nil {
 		r.drop(node)
 		return res, fmt.Errorf("node %s: %s: %w", node, what, err)
@@ -196,6 +219,7 @@ func (r *Runner) probe(ctx context.Context, n Node, probes []namedProbe) (Facts,
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", n.Name, r.heard(err))
 	}
+	compareClocks(f, r.Now())
 	return f, nil
 }
 

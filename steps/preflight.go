@@ -287,9 +287,16 @@ func (s preflight) Plan(f provision.Facts) ([]provision.Change, error) {
 	add(v != "" && !versionAtLeast(v, "219"), "upgrade the distribution", "systemd %s is older than 219", v)
 	add(f.Get("os", "packages") == "", "fwprov installs with apt, dnf or yum", "no package manager was found (%s %s)",
 		f.Get("os", "id"), f.Get("os", "version"))
-	add(f.Get("os", "readonly") != "", "", "/etc cannot be written")
+	add(f.Get("os", "readonly") != "", "dmesg says why; mount -o remount,rw / once that is mended", "/etc cannot be written")
 	add(f.Get("os", "clock") != "", "set the clock, and let an NTP client keep it",
 		"the clock says %s", f.Get("os", "clock"))
+	off, behind := strings.CutPrefix(f.Get("clock", "off"), "-")
+	where := "ahead of"
+	if behind {
+		where = "behind"
+	}
+	add(off != "" && f.Get("os", "clock") == "", "set the one that is wrong (timedatectl, date -s), and let an NTP client keep it",
+		"its clock is %s %s that of the machine fwprov runs on", off, where)
 	for _, d := range diskNeeds {
 		free := f.Get("disk", d.path)
 		add(free != "", fmt.Sprintf("it takes %d MiB", d.kib>>10), "%s has only %s KiB free", d.path, free)

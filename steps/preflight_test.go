@@ -143,6 +143,8 @@ func TestFindings(t *testing.T) {
 		{"unknown distribution", provision.Facts{"os packages": "", "os id": "alpine", "os version": "3.20"}, []string{"no package manager was found (alpine 3.20)"}},
 		{"disk and clock", provision.Facts{"disk /var": "1000", "os clock": "1970-01-01", "os readonly": "yes"},
 			[]string{"/etc cannot be written", "the clock says 1970-01-01", "/var has only 1000 KiB free"}},
+		{"another day", provision.Facts{"clock off": "24h"}, []string{"its clock is 24h ahead of that of the machine fwprov runs on"}},
+		{"yesterday", provision.Facts{"clock off": "-24h"}, []string{"its clock is 24h behind that of the machine fwprov runs on"}},
 		{"no sync interface", provision.Facts{"link eth1": "", "addr eth1 10.10.1.1/24": ""}, []string{"there is no interface eth1"}},
 		{"no address", provision.Facts{"addr eth1 10.10.1.1/24": ""}, []string{"eth1 has no address, it should have 10.10.1.1/24"}},
 		{"another network", provision.Facts{"addr eth0 192.168.1.1/24": "", "addr eth0 192.168.1.1/16": "yes"},

@@ -186,11 +186,16 @@ func (e *execution) outcome(err error) ending {
 	return ending{}
 }
 
+// ErrNoSession says that the server does not let this connection have one more
+// session, as sshd does beyond MaxSessions. Nothing was run. A new connection may
+// have what this one may not.
+var ErrNoSession = errors.New("MaxSessions in its sshd_config may be too low")
+
 // refused explains why a channel could not be opened.
 func (c *Client) refused(what string, err error) error {
 	var open *ssh.OpenChannelError
 	if errors.As(err, &open) {
-		return fmt.Errorf("the server refused %s: %s (%s)", what, open.Message, open.Reason)
+		return fmt.Errorf("the server refused %s: %s (%s): %w", what, open.Message, open.Reason, ErrNoSession)
 	}
 	return c.broken(err.Error())
 }
