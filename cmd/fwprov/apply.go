@@ -284,7 +284,9 @@ func (a *application) again(ctx context.Context, p *pair) (*provision.Plan, prov
 	}
 	plan := p.runner.Plan(ctx)
 	if !a.o.json {
-		planView{out: a.scr.stdout(), style: a.w.outStyle(), brief: true}.plan(p.label, plan)
+		view := planView{out: a.scr.stdout(), style: a.w.outStyle(), brief: true}
+		view.plan(p.label, plan)
+		view.total([]*provision.Plan{plan})
 	}
 	if err := plan.Err(); err != nil {
 		return plan, provision.Summary{Failed: unplanned(plan)}, err

@@ -322,6 +322,9 @@ func TestApplyAgain(t *testing.T) {
 		if again := strings.Contains(said, "planning again"); again == agreed || err != nil || (code == exitOK) == agreed {
 			t.Errorf("agreed %v: exit code %d, %v\n%s", agreed, code, err, said)
 		}
+		if out := h.stdout.String(); !agreed && !strings.Contains(out, "No changes.") {
+			t.Errorf("printed %s", out)
+		}
 		if agreed && !strings.Contains(said, "has changed since the plan was made") {
 			t.Errorf("said %s", said)
 		}
