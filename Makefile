@@ -7,9 +7,10 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Under sudo the tree belongs to somebody else, and git tells root nothing of it.
-E2E = $(SUDO) env PATH="$$PATH" FWPROV_E2E=1 GOFLAGS=-buildvcs=false $(GO) test -count=1 -timeout 30m
+E2E_ENV = FWPROV_E2E=1
+E2E = $(SUDO) env PATH="$$PATH" $(E2E_ENV) GOFLAGS=-buildvcs=false $(GO) test -count=1 -timeout 70m
 
-.PHONY: build demo test lint unit e2e fuzz setup clean
+.PHONY: build demo test lint unit e2e test-kills test-traffic fuzz setup clean
 
 build:
 	$(GO) build -o build/fwprov ./cmd/fwprov
@@ -28,9 +29,18 @@ lint:
 unit:
 	$(GO) test ./...
 
-# On real daemons, on both images.
+# On real daemons, on both images. What needs the machine to itself for long, or
+# measures milliseconds, is apart: test-kills, test-traffic.
 e2e: setup
-	$(E2E) ./e2e/...
+	$(E2E) -skip 'TestKills|TestTraffic' ./e2e/...
+
+# The program killed 200 times, the connection and the power cut 20 times each: an hour or two.
+test-kills: E2E_ENV += FWPROV_KILLS=200
+test-kills: setup
+	$(E2E) -timeout 8h -run TestKills -v ./e2e
+
+test-traffic: setup
+	$(E2E) -run TestTraffic -v ./e2e
 
 # Everything that reads what somebody else has written, one target after the other: FUZZ=30s for a short while.
 # FuzzQuote starts shells, so it gets less.
