@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +20,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"golang.org/x/crypto/ssh"
 
 	"fwprov/e2e/lab"
 	"fwprov/inventories"
@@ -492,6 +496,7 @@ func (s *secrets) hostKeys() {
 	// fw02 is another machine all of a sudden: what it can do is not found out.
 	node := s.pair.Nodes[1].Name
 	s.on(node, "cd /etc/ssh && mkdir was && mv ssh_host_* was/ && ssh-keygen -q -A && systemctl reload ssh")
+	s.shows(node)
 	for _, args := range [][]string{{"plan"}, {"plan", "--accept-new"}, {"apply", "--accept-new", "--yes"}} {
 		_, stderr := s.run(1, nil, args[0], args[1:]...)
 		if !strings.Contains(stderr, "node "+node+": THE HOST KEY OF") || !strings.Contains(stderr, "ssh-keygen -R") || strings.Count(now(), "ssh-ed25519") != 2 {
@@ -499,8 +504,35 @@ func (s *secrets) hostKeys() {
 		}
 	}
 	s.on(node, "cd /etc/ssh && rm -f ssh_host_* && mv was/* . && rmdir was && systemctl reload ssh")
+	s.shows(node)
 	if err := os.WriteFile(known, all, 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 	s.run(0, nil, "plan")
+}
+
+// shows waits until a node's sshd has its present host key.
+func (s *secrets) shows(node string) {
+	s.t.Helper()
+	want := strings.Fields(s.on(node, "cat /etc/ssh/ssh_host_ed25519_key.pub"))[1]
+	n, _ := s.pair.Node(node)
+	s.eventually(10*time.Second, node+" shows its host key", func() string {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		conn, err := s.lab.Dial(ctx, lab.Admin, "tcp", n.Outside.String()+":22")
+		if err != nil {
+			return err.Error()
+		}
+		defer conn.Close()
+		got := ""
+		_, _, _, err = ssh.NewClientConn(conn, node, &ssh.ClientConfig{HostKeyAlgorithms: []string{ssh.KeyAlgoED25519},
+			HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+				got = base64.StdEncoding.EncodeToString(key.Marshal())
+				return errors.New("that is all")
+			}})
+		if got != want {
+			return fmt.Sprintf("%s, %v", got, err)
+		}
+		return ""
+	})
 }
