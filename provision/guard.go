@@ -183,13 +183,15 @@ func (g guard) snapshot(b *strings.Builder) {
 	for _, p := range g.paths {
 		b.WriteString("keep " + Quote(p) + "\n")
 	}
+	b.WriteString("units")
 	for _, u := range g.units {
 		who := "engine"
 		if g.own[u] {
 			who = "step"
 		}
-		b.WriteString("unit " + who + " " + u + "\n")
+		b.WriteString(" " + who + " " + u)
 	}
+	b.WriteString("\n")
 	for i, s := range g.steps {
 		undo := s.Undo()
 		dir := fmt.Sprintf("steps/%02d-%s", i+1, s.Name())
@@ -221,17 +223,30 @@ keep() {
 		dir=${dir%/*}
 	done
 }
-unit() {
+units() { # WHO UNIT WHO UNIT...
+	[ $# -gt 0 ] || return 0
+	names=
+	for name; do
+		case $name in engine | step) ;; *) names="$names $name" ;; esac
+	done
 	enabled=-
 	active=inactive
-	show=$(systemctl show -p UnitFileState -p ActiveState -- "$2")
-	for p in $show; do
-		case $p in
-		UnitFileState=?*) enabled=${p#*=} ;;
+	while read -r line; do
+		case $line in
+		UnitFileState=?*) enabled=${line#*=} ;;
 		ActiveState=active | ActiveState=activating | ActiveState=reloading) active=active ;;
+		'')
+			echo "$1 $2 $enabled $active" >>units
+			enabled=-
+			active=inactive
+			shift 2
+			;;
 		esac
-	done
-	echo "$1 $2 $enabled $active" >>units
+	done <<END
+$(systemctl show -p UnitFileState -p ActiveState -- $names)
+
+END
+	[ $# -eq 0 ]
 }
 `
 

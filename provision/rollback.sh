@@ -59,17 +59,35 @@ if read -r step group since <$here/step.pid && [ "$why" != boot ] &&
 	done
 fi
 
-state() { # PROPERTY UNIT
-	systemctl show -p "$1" -- "$2" | cut -d = -f 2
+# look prints what systemd says of the units, one line a unit in the order of the
+# file: UnitFileState, ActiveState, LoadState, "-" for none.
+look() {
+	[ -s units ] || return 0
+	enabled_now=- active_now=- load_now=-
+	# shellcheck disable=SC2046
+	{ systemctl show -p UnitFileState -p ActiveState -p LoadState -- $(cut -d ' ' -f 2 units) && echo; } | while read -r line; do
+		case $line in
+		UnitFileState=?*) enabled_now=${line#*=} ;;
+		ActiveState=?*) active_now=${line#*=} ;;
+		LoadState=?*) load_now=${line#*=} ;;
+		'')
+			echo "$enabled_now $active_now $load_now"
+			enabled_now=- active_now=- load_now=-
+			;;
+		esac
+	done
 }
 
 # What did not exist must not stay enabled, and cannot be disabled once its
 # file is gone.
-while read -r who unit enabled active; do
-	[ "$enabled" = - ] && [ "$(state LoadState "$unit")" = loaded ] || continue
+now=$(look)
+while read -r who unit enabled active && read -r _ _ load_now <&3; do
+	[ "$enabled:$load_now" = -:loaded ] || continue
 	[ "$why" = boot ] || systemctl stop "$unit"
 	systemctl disable "$unit" || lost "$unit"
-done <units
+done <units 3<<END
+$now
+END
 
 same() { # one regular file and another, with mode and owner
 	[ ! -L "$1" ] && [ ! -L "$2" ] && cmp -s -- "$1" "$2" && [ "$(stat -c '%f %u %g' -- "$1")" = "$(stat -c '%f %u %g' -- "$2")" ]
@@ -91,16 +109,18 @@ sort -r dirs | while read -r dir; do
 done
 systemctl daemon-reload || lost daemon-reload
 
-while read -r who unit enabled active; do
-	now=$(state UnitFileState "$unit")
-	[ "$now" != "$enabled" ] || continue
-	case $now in masked*) systemctl unmask "$unit" && systemctl unmask --runtime "$unit" ;; esac
+now=$(look)
+while read -r who unit enabled active && read -r enabled_now _ <&3; do
+	[ "$enabled_now" != "$enabled" ] || continue
+	case $enabled_now in masked*) systemctl unmask "$unit" && systemctl unmask --runtime "$unit" ;; esac
 	case $enabled in
 	masked) systemctl mask "$unit" ;;
 	enabled) systemctl enable "$unit" ;;
 	disabled) systemctl disable "$unit" ;;
 	esac || lost "$unit"
-done <units
+done <units 3<<END
+$now
+END
 
 if [ "$why" = boot ]; then
 	# Jobs of this boot that were queued before we spoke.
@@ -112,22 +132,26 @@ else
 	# Units whose state the steps do not restore themselves. What has to run is
 	# started before anything is stopped. Where a unit is to be stopped, so is
 	# a start that the run has asked for and that waits its turn.
-	while read -r who unit enabled active; do
-		[ "$who:$active" = engine:active ] && [ "$(state ActiveState "$unit")" != active ] || continue
+	now=$(look)
+	while read -r who unit enabled active && read -r _ active_now _ <&3; do
+		[ "$who:$active" = engine:active ] && [ "$active_now" != active ] || continue
 		systemctl reset-failed "$unit"
 		systemctl start "$unit" || lost "$unit"
-	done <units
-	while read -r who unit enabled active; do
-		[ "$who" = engine ] && [ "$active" != active ] && [ "$(state LoadState "$unit")" = loaded ] || continue
+	done <units 3<<END
+$now
+END
+	while read -r who unit enabled active && read -r _ _ load_now <&3; do
+		[ "$who:$load_now" = engine:loaded ] && [ "$active" != active ] || continue
 		systemctl stop "$unit" || lost "$unit"
-	done <units
+	done <units 3<<END
+$now
+END
 	for step in steps/*/restore; do
 		[ ! -e "$step" ] || (cd "${step%/*}" && sh -u ./restore) || lost "${step%/*}"
 	done
-	printf '%s\n' steps/*/tidy | sort -r >tidy.list
-	while read -r step; do
+	for step in $(printf '%s\n' steps/*/tidy | sort -r); do
 		[ ! -e "$step" ] || (cd "${step%/*}" && sh -u ./tidy) || lost "${step%/*}"
-	done <tidy.list
+	done
 fi
 # The generation of the history that this would have been.
 case $(cat generation 2>/dev/null) in /var/lib/fwprov/history/?*) rm -rf -- "$(cat generation)" ;; esac
