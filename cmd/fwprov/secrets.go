@@ -154,3 +154,11 @@ func (w *world) ageKeys(ctx context.Context, o options, may bool) *hcl.AgeKeys {
 	}
 	return k
 }
+
+// What a run was given may be secret, whatever name it has. None of what holds it
+// is ever printed; should somebody try, nothing is seen.
+
+func (options) Format(f fmt.State, _ rune)  { _, _ = io.WriteString(f, "options") }
+func (*world) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, "world") }
+func (*session) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "session") }
+func (*trust) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, "trust") }
