@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 E2E_ENV = FWPROV_E2E=1
 E2E = $(SUDO) env PATH="$$PATH" $(E2E_ENV) GOFLAGS=-buildvcs=false $(GO) test -count=1 -timeout 70m
 
-.PHONY: build demo test lint unit e2e test-kills test-traffic fuzz setup clean
+.PHONY: build demo test lint unit e2e test-faults test-kills test-traffic fuzz setup clean
 
 build:
 	$(GO) build -o build/fwprov ./cmd/fwprov
@@ -29,10 +29,15 @@ lint:
 unit:
 	$(GO) test ./...
 
-# On real daemons, on both images. What needs the machine to itself for long, or
-# measures milliseconds, is apart: test-kills, test-traffic.
+# On real daemons, on both images: a pair's life from nothing to a reboot, every step by itself, and what must not go
+# wrong. What takes long, or measures milliseconds, has targets of its own below.
 e2e: setup
-	$(E2E) -skip 'TestKills|TestTraffic' ./e2e/...
+	$(E2E) ./e2e/lab
+	$(E2E) -run 'TestGuide|TestMinimal|TestBareMachines|TestConformance|TestLockout|TestHistory' ./e2e
+
+# Faults of the nodes, and secrets searched for everywhere.
+test-faults: setup
+	$(E2E) -run 'TestFaults|TestSecrets' -v ./e2e
 
 # The program killed 200 times, the connection and the power cut 20 times each: an hour or two.
 test-kills: E2E_ENV += FWPROV_KILLS=200
