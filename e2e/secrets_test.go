@@ -42,6 +42,8 @@ func TestSecrets(t *testing.T) {
 	for _, n := range r.pair.Nodes {
 		s.user(n.Name, "pw", sudoPassword)
 	}
+	// As some distributions have it: what sudo runs gets a terminal of its own.
+	s.on(r.pair.Nodes[1].Name, "echo 'Defaults use_pty' >/etc/sudoers.d/pty && chmod 440 /etc/sudoers.d/pty")
 
 	s.watch()
 	s.write("ops", firstPassword)

@@ -200,7 +200,7 @@ func (j *journal) write(ctx context.Context, n *NodePlan) error {
 		return nil
 	}
 	script := scriptHead + j.script(n) + pruneScript
-	_, err := j.r.exec(context.WithoutCancel(ctx), n.Name, "write the history", fileTimeout, remote.Command{Script: script})
+	_, err := j.r.exec(context.WithoutCancel(ctx), n.Name, "write the history", fileTimeout, remote.Command{Script: script, Private: true})
 	if err == nil {
 		j.written(n.Name)
 	}
