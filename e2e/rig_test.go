@@ -172,8 +172,8 @@ type planned struct {
 	Nodes   []struct {
 		Name, Role string
 		Changes    []struct {
-			Step, Target, Action, Diff, Why string
-			Disruptive                      bool
+			Step, Target, Action, Diff, Why, Cost string
+			Disruptive                            bool
 		}
 	}
 }

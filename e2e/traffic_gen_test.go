@@ -43,14 +43,7 @@ func (r *rig) send() *traffic {
 	r.t.Cleanup(stop)
 	svc := r.pair.Services[0]
 	vip := fmt.Sprintf("%s:%d", svc.Address, svc.Port)
-	var targets []string
-	for _, v := range r.pair.VIPs() {
-		targets = append(targets, v.Addr.String())
-	}
-	for _, s := range svc.Servers {
-		targets = append(targets, s.Address.String())
-	}
-	for i, addr := range targets {
+	for i, addr := range r.pinged() {
 		conn, err := r.lab.Dial(ctx, "client", "ip4:icmp", addr)
 		if err != nil {
 			r.t.Fatal(err)
@@ -90,6 +83,18 @@ func (r *rig) send() *traffic {
 	return t
 }
 
+// pinged are the VIPs and the servers.
+func (r *rig) pinged() []string {
+	var out []string
+	for _, v := range r.pair.VIPs() {
+		out = append(out, v.Addr.String())
+	}
+	for _, s := range r.pair.Services[0].Servers {
+		out = append(out, s.Address.String())
+	}
+	return out
+}
+
 // felt is what the client noticed.
 type felt struct {
 	sent, lost int           // pings
@@ -117,13 +122,16 @@ func (t *traffic) end() felt {
 	t.wg.Wait()
 	var f felt
 	for _, p := range t.pings {
+		defer p.conn.Close()
+		if !slices.Contains(t.r.pinged(), p.name) {
+			continue // it has left the inventory meanwhile
+		}
 		lost, outage := p.result()
 		f.sent += len(p.sent)
 		f.lost += lost
 		if outage > f.outage {
 			f.outage, f.whom = outage, p.name
 		}
-		_ = p.conn.Close()
 	}
 	for _, s := range t.streams {
 		if s.err != nil {
