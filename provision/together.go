@@ -117,7 +117,7 @@ func (r *Runner) release(ctx context.Context, standby, active *application) erro
 		return err
 	}
 	n := Node{Name: standby.n.Name, Steps: standby.n.steps}
-	if err := r.awaitReady(ctx, n, active.n.Name, false); err != nil {
+	if err := r.awaitReady(ctx, n, active.n.Name, false); err != nil && !r.Force {
 		return err
 	}
 	return standby.look(within)

@@ -157,11 +157,12 @@ func (v verify) electable(n inventories.Node, f provision.Facts, held bool) prov
 	if v.holdsAll(f) {
 		c.Detail = "holds the VIPs"
 	}
-	if held {
+	detail, hint := drainedBy(n.Name, f)
+	if held && f.Get("drain", "operator") == "" {
 		c.Detail = "held"
 		return c
 	}
-	if detail, hint := drainedBy(n.Name, f); detail != "" {
+	if detail != "" {
 		c.OK, c.Detail, c.Hint, c.Lasts = false, detail, hint, true
 		return c
 	}
