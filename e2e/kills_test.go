@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,20 +70,20 @@ func TestKills(t *testing.T) {
 			draw := rand.New(rand.NewPCG(seed, uint64(i)))
 			installs := max(moments/10, 1)
 			var took time.Duration
-			t.Run("edits", func(t *testing.T) { took = edited(t, b, draw, moments-installs) })
+			t.Run("edits", func(t *testing.T) { took = struckEdits(t, b, draw, moments-installs) })
 			if took == 0 {
 				return
 			}
 			for n := range installs {
-				t.Run(fmt.Sprintf("install %d", n+1), func(t *testing.T) { installed(t, b, draw, took) })
+				t.Run(fmt.Sprintf("install %d", n+1), func(t *testing.T) { struckInstall(t, b, draw, took) })
 			}
 		})
 	}
 }
 
-// edited strikes at applies that turn one inventory into the other and back. It
+// struckEdits strikes at applies that turn one inventory into the other and back. It
 // returns how long the first install took.
-func edited(t *testing.T, b blow, draw *rand.Rand, moments int) time.Duration {
+func struckEdits(t *testing.T, b blow, draw *rand.Rand, moments int) time.Duration {
 	r := up(t, "kills-"+b.name, b.image, []byte(trafficInventory+"\nvlan \"mgmt\" { id = 5 }\n"))
 	install := r.timed()
 	here, err := os.ReadFile(r.file)
@@ -108,9 +107,7 @@ func edited(t *testing.T, b blow, draw *rand.Rand, moments int) time.Duration {
 	}
 	t.Logf("applies take %.1fs and %.1fs until all is confirmed", took[0].Seconds(), took[1].Seconds())
 
-	// What is in both inventories has to be there all the time.
-	always := &rig{t: t, lab: r.lab, file: filepath.Join(t.TempDir(), "always.hcl")}
-	always.write([]byte(trafficInventory))
+	always := r.always()
 	traffic := always.send()
 	inventories := [][]byte{there, here}
 	for i := range moments {
@@ -120,7 +117,7 @@ func edited(t *testing.T, b blow, draw *rand.Rand, moments int) time.Duration {
 		before, after := states[1-i%2], states[i%2]
 		patient := draw.IntN(4) == 0
 		t.Logf("moment %d: %.2fs, %s", i+1, at.Seconds(), victim)
-		r.struck(b, at, victim, patient, func(node string) string {
+		r.struck(b, at, victim, patient, func(node string, _ bool) string {
 			now := rebooted(r.state(node))
 			was, is := differs(rebooted(before[node]), now), differs(rebooted(after[node]), now)
 			if was == "" || is == "" {
@@ -150,21 +147,23 @@ func edited(t *testing.T, b blow, draw *rand.Rand, moments int) time.Duration {
 	return install
 }
 
-// installed strikes at the first install of untouched machines. What packages
+// struckInstall strikes at the first install of untouched machines. What packages
 // bring may stay.
-func installed(t *testing.T, b blow, draw *rand.Rand, took time.Duration) {
+func struckInstall(t *testing.T, b blow, draw *rand.Rand, took time.Duration) {
 	r := up(t, "kills-"+b.name+"-new", b.image, []byte(trafficInventory))
 	before := r.states()
 	b.within += took // packages are installed to the end
 	at := time.Duration(draw.Int64N(int64(took)))
 	victim := r.pair.Nodes[draw.IntN(2)].Name
 	t.Logf("install: %.2fs, %s", at.Seconds(), victim)
-	r.struck(b, at, victim, false, func(node string) string {
+	r.struck(b, at, victim, false, func(node string, mended bool) string {
 		if _, ours := r.try(node, "test -s /var/lib/fwprov/manifest"); !ours {
 			return untouched(before[node], r.state(node), r.on(node, "grep -rl 'Managed by fwprov' /etc | grep -v fwprov-rollback-boot || true"))
 		}
-		if left := r.plan().targets(node); len(left) > 0 {
-			return fmt.Sprintf("has a manifest, but there is left to do: %q", left)
+		if mended { // and it can be reached
+			if left := r.plan().targets(node); len(left) > 0 {
+				return fmt.Sprintf("has a manifest, but there is left to do: %q", left)
+			}
 		}
 		return ""
 	})
@@ -216,7 +215,7 @@ func (r *rig) timed() time.Duration {
 // struck applies, lets the blow fall, and holds every node to judge. What the blow
 // has cut is mended when the nodes are at rest, or, if patient, when the run has
 // given up.
-func (r *rig) struck(b blow, at time.Duration, victim string, patient bool, judge func(node string) string) {
+func (r *rig) struck(b blow, at time.Duration, victim string, patient bool, judge func(node string, mended bool) string) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
@@ -230,7 +229,7 @@ func (r *rig) struck(b blow, at time.Duration, victim string, patient bool, judg
 	go func() { ended <- run.Wait() }()
 	time.Sleep(at) // the moment that was drawn
 	mend := b.strike(r, run, victim)
-	r.judged(b.name+": ", b.within, judge)
+	r.judged(b.name+": ", b.within, func(node string) string { return judge(node, false) })
 	if patient {
 		select {
 		case err := <-ended:
@@ -250,7 +249,7 @@ func (r *rig) struck(b blow, at time.Duration, victim string, patient bool, judg
 	case <-ctx.Done():
 		r.t.Errorf("the run has not ended:\n%s", out.String())
 	}
-	r.judged(b.name+", and the run over: ", b.within, judge)
+	r.judged(b.name+", and the run over: ", b.within, func(node string) string { return judge(node, true) })
 	if r.t.Failed() {
 		r.t.Logf("the run said:\n%s", out.String())
 	}

@@ -18,11 +18,11 @@ exec 2>/dev/null
 own='-path /var/lib/fwprov/rollback -o -path /var/lib/fwprov/history -o -name fwprov-rollback-boot.service'
 volatile='-path /etc/.updated -o -path /etc/.pwd.lock -o -path /etc/resolv.conf'
 echo '== folders'
-find /etc -xdev -type d -printf '%m %U:%G %p\n' | sort -k 3
+find /etc -type d -printf '%m %U:%G %p\n' | sort -k 3
 echo '== files'
-find /etc /var/lib/fwprov -xdev \( $own -o $volatile \) -prune -o \( -type f -o -type l \) -printf '%m %U:%G %p %l\n' | sort -k 3
+find /etc /var/lib/fwprov \( $own -o $volatile \) -prune -o \( -type f -o -type l \) -printf '%m %U:%G %p %l\n' | sort -k 3
 echo '== contents'
-find /etc /var/lib/fwprov -xdev \( $own -o $volatile \) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum
+find /etc /var/lib/fwprov \( $own -o $volatile \) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum
 echo '== staging'
 ls -d /tmp/fwprov.*
 echo '== rules'

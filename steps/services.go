@@ -29,6 +29,7 @@ type daemon struct {
 	loaded string // hash of what it has to have loaded, "" if it must not run
 	reload bool   // takes a new configuration without a restart
 	after  string // sh, run once it was started, restarted or reloaded
+	proof  string // sh, defines proved, which is called around a reload: with "before", then with "after"
 	held   bool   // must not run as long as the node is drained
 }
 
@@ -37,7 +38,7 @@ func (services) Name() string { return "services" }
 func (s services) daemons(f provision.Facts) []daemon {
 	return []daemon{
 		{unit: "conntrackd.service", loaded: conntrackd(s).loaded(f), after: s.afterConntrackd(f)},
-		{unit: "haproxy.service", loaded: haproxy(s).loaded(f), reload: true},
+		{unit: "haproxy.service", loaded: haproxy(s).loaded(f), reload: true, proof: haproxyProof()},
 		{unit: "keepalived.service", loaded: keepalived(s).loaded(f), reload: true, held: !tracksFiles(f)},
 	}
 }
@@ -52,6 +53,27 @@ func (s services) afterConntrackd(f provision.Facts) string {
 		script += "conntrackd -B >/dev/null 2>&1 || true\n"
 	}
 	return script
+}
+
+// haproxyProof waits until another worker answers than before: a reload that
+// cannot take a port leaves the old one, and nobody but the journal is told.
+func haproxyProof() string {
+	return fmt.Sprintf(`worker() { timeout 3 bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d && echo show info >&3 && cat <&3' 2>/dev/null | sed -n 's/^Pid: //p'; }
+proved() {
+	command -v bash >/dev/null || return 0
+	if [ $1 = before ]; then was=$(worker); return; fi
+	n=0
+	while now=$(worker); [ -z "$now" ] || [ "$now" = "$was" ]; do
+		n=$((n + 1))
+		[ $n -lt 25 ] || {
+			echo "HAProxy still runs the configuration of before:"
+			journalctl -q -o cat --no-pager --since=-20s -u haproxy.service | grep -v NOTICE | tail -n 10
+			return 1
+		}
+		sleep 0.2
+	done
+}
+`, statPort)
 }
 
 func (s services) Probe() provision.Probe {
@@ -106,6 +128,9 @@ func (d daemon) plan(f provision.Facts) []provision.Change {
 	case d.reload && f[loaded] != "":
 		// It may have been stopped meanwhile, to drain the node.
 		c.Why, c.Script = whyReload, "systemctl reload-or-restart "+d.unit+"\n"
+		if d.proof != "" {
+			c.Script = d.proof + "proved before\n" + c.Script + "proved after\n"
+		}
 	default:
 		// Nothing recorded: it was started without our drop-in, with whatever
 		// options and configuration its package brought.

@@ -235,7 +235,7 @@ func connectError(ctx context.Context, err error) error {
 	var refused *ssh.OpenChannelError
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("%w (is it up, and is SSH let through?)", context.Cause(ctx))
+		return fmt.Errorf("%w (is it up, is SSH let through, and is its table of connections not full?)", context.Cause(ctx))
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w (is sshd running, and is it the right port?)", err)
 	case errors.As(err, &refused):

@@ -1,0 +1,310 @@
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"fwprov/e2e/lab"
+)
+
+// fault is something that is wrong with a machine. Whatever it is, a run that
+// meets it says so, changes nothing that stays, and the pair serves on.
+type fault struct {
+	what   string
+	breaks string   // sh, on the node
+	mends  string   // sh, on the node
+	edit   []string // what is to be changed; nil: a rule, a VLAN and a server
+	code   int
+	words  []string // what the operator reads
+}
+
+// someEdit changes what every step has to do with.
+var someEdit = []string{
+	"vlan \"mgmt\" { id = 5 }\n", "vlan \"mgmt\" { id = 5 }\nvlan \"lab\" { id = 7 }\n",
+	`server "two" { address = "10.10.2.2" }`, "server \"two\" { address = \"10.10.2.2\" }\n  server \"three\" { address = \"10.10.2.3\" }",
+	"tcp  = [7]", "tcp  = [7, 2222]",
+}
+
+// full mounts a file system on a folder that has what the folder had, and so many
+// KiB more.
+func full(dir string, kib int) string {
+	return fmt.Sprintf(`mkdir /run/full && cp -a %[1]s/. /run/full/ && used=$(du -sk /run/full | cut -f 1)
+mount -t tmpfs -o size=$((used + %[2]d))k,mode=755 full %[1]s && cp -a /run/full/. %[1]s/ && rm -rf /run/full
+dd if=/dev/zero of=%[1]s/filler bs=1024 count=$(($(df -Pk --output=avail %[1]s | tail -n 1) - %[2]d)) 2>/dev/null || true`, dir, kib)
+}
+
+// runningFaults befall the standby of a pair that serves.
+var runningFaults = []fault{
+	{
+		what: "a full disk", breaks: full("/etc", 64), mends: "umount /etc", code: 1,
+		words: []string{"/etc has only", "KiB free", "it takes 10 MiB"},
+	},
+	{
+		what: "a disk that is full when the snapshot is made", breaks: full("/var/lib/fwprov", 8), mends: "umount /var/lib/fwprov", code: 1,
+		words: []string{"No space left on device"},
+	},
+	{
+		what: "a disk that is full when a file is put in place", breaks: full("/etc/keepalived", 0), mends: "umount /etc/keepalived", code: 4,
+		words: []string{"step keepalived", "/etc/keepalived/keepalived.conf", "No space left on device", "went back to what it was"},
+	},
+	{
+		what: "a read-only /etc", breaks: "mount --bind /etc /etc && mount -o remount,ro,bind /etc", mends: "umount /etc", code: 1,
+		words: []string{"/etc cannot be written", "remount,rw"},
+	},
+	{
+		what: "a clock that is a day off", code: 1,
+		// The nodes of the lab have the clock of the machine: what tells the time lies.
+		breaks: "cp /usr/bin/date /run/date && printf '#!/bin/sh\\nexec /run/date -d \"+25 hours\" \"$@\"\\n' >/run/liar && chmod 755 /run/liar && mount --bind /run/liar /usr/bin/date",
+		mends:  "umount /usr/bin/date",
+		words:  []string{"its clock is 2", "h ahead of that of the machine fwprov runs on", "NTP"},
+	},
+	{
+		what: "a script that others may write to", breaks: "chmod 0777 /etc/conntrackd", mends: "chmod 0755 /etc/conntrackd", code: 1,
+		words: []string{"step keepalived failed", "/etc/conntrackd can be written to by others than root"},
+	},
+	{
+		what: "a checker that refuses the file", code: 1,
+		breaks: `cp /usr/sbin/haproxy /run/haproxy.real && printf '#!/bin/sh\ncase " $* " in *" -c "*) echo "[ALERT] parsing [$3:12]: unknown keyword" >&2; exit 1 ;; esac\nexec /run/haproxy.real "$@"\n' >/run/liar && chmod 755 /run/liar && mount --bind /run/liar /usr/sbin/haproxy`,
+		mends:  "umount /usr/sbin/haproxy",
+		words:  []string{"step haproxy failed, nothing of it was put in place", "unknown keyword"},
+	},
+	{
+		what: "a unit that does not start", code: 4,
+		// conntrackd is restarted, and finds a folder where it wants to write.
+		breaks: "systemctl stop conntrackd && rm -f /run/conntrackd.ctl && mkdir -p /run/conntrackd.ctl/in-the-way",
+		mends:  "rm -rf /run/conntrackd.ctl && systemctl reset-failed conntrackd && systemctl start conntrackd",
+		words:  []string{"step services", "conntrackd.service", "went back to what it was"},
+	},
+	{
+		what: "a port that is taken", code: 4,
+		breaks: taken("192.168.1.10", 8), mends: "systemctl stop taken",
+		edit:  []string{"allow \"routed\"", "service \"echo2\" {\n  port = 8\n  mode = \"tcp\"\n  server \"one\" {\n    address = \"10.10.2.1\"\n    port    = 7\n  }\n}\n\nallow \"routed\""},
+		words: []string{"haproxy", "192.168.1.10:8", "went back to what it was"},
+	},
+	{
+		what: "a full table of connections", code: 1,
+		breaks: `awk 'BEGIN { for (i = 0; i < 400000; i++) printf "-A -s 127.0.%d.1 -d 127.1.0.1 -p tcp --sport %d --dport 9 --state ESTABLISHED -u SEEN_REPLY,ASSURED -t 3600\n", i / 60000, 1024 + i % 60000 }' >/run/table
+conntrack -R /run/table 2>&1 | grep 'not enough memory'`,
+		mends: "conntrack -D -s 127.0.0.0/8 >/dev/null 2>&1; rm /run/table",
+		words: []string{"no answer within", "is SSH let through", "table of connections"},
+	},
+}
+
+// taken lets somebody else listen on a port.
+func taken(addr string, port int) string {
+	return fmt.Sprintf(`systemd-run --quiet --unit=taken python3 -c 'import socket, time
+s = socket.socket()
+s.setsockopt(socket.SOL_IP, 15, 1)
+s.bind(("%s", %d))
+s.listen()
+time.sleep(3600)'
+for _ in 1 2 3 4 5 6 7 8 9 10; do ss -Hltn 'sport = :%[2]d' | grep -q . && break; sleep 0.2; done
+ss -Hltn 'sport = :%[2]d' | grep -q .`, addr, port)
+}
+
+// TestFaults breaks machines in every way that comes to mind.
+func TestFaults(t *testing.T) {
+	for _, image := range []string{lab.EL, lab.Debian} {
+		t.Run(image, func(t *testing.T) {
+			t.Parallel()
+			r := up(t, "faults-"+image, image, []byte(trafficInventory+"\nvlan \"mgmt\" { id = 5 }\n"))
+			if image == lab.EL {
+				r.freshFaults(elFaults)
+				r.install(true)
+				r.faults(runningFaults)
+			} else {
+				r.freshFaults(debianFaults)
+				r.install(false)
+			}
+			r.shrugged()
+		})
+	}
+}
+
+// faults lets each of them befall the standby while a client's traffic runs.
+func (r *rig) faults(list []fault) {
+	always := r.always()
+	for _, f := range list {
+		standby := r.pair.Peer(r.holder(10 * time.Second)).Name
+		edit := f.edit
+		if edit == nil {
+			edit = someEdit
+		}
+		back := r.change(edit...)
+		felt := always.during(f.what, func() { r.befall(f, standby) })
+		if felt.lost > 0 || len(felt.broken) > 0 || len(felt.failed) > 0 {
+			r.t.Errorf("%s: the client noticed: %s", f.what, felt)
+		}
+		back()
+		r.unchanged()
+	}
+}
+
+// always is the pair as far as it is there whatever a test edits.
+func (r *rig) always() *rig {
+	a := &rig{t: r.t, lab: r.lab, file: filepath.Join(r.t.TempDir(), "always.hcl")}
+	a.write([]byte(trafficInventory))
+	return a
+}
+
+// befall applies with the fault on the nodes, and compares what stays.
+func (r *rig) befall(f fault, nodes ...string) {
+	r.t.Helper()
+	for _, n := range nodes {
+		r.on(n, "set -e\n"+f.breaks)
+	}
+	mend := func() {
+		for _, n := range nodes {
+			r.on(n, f.mends)
+		}
+	}
+	defer func() { mend() }()
+	before := r.states()
+	out, errs, code := r.run(nil, "apply", r.file, "--confirm-timeout", "30s")
+	if code != f.code {
+		r.t.Errorf("%s: exit %d, want %d\n%s%s", f.what, code, f.code, out, errs)
+	}
+	for _, w := range f.words {
+		if !strings.Contains(errs, w) {
+			r.t.Errorf("%s: the error has no %q:\n%s", f.what, w, errs)
+		}
+	}
+	if wrong := r.underWay(); wrong != "" {
+		r.t.Errorf("%s: still under way: %s", f.what, wrong)
+	}
+	if f.code != 0 {
+		r.same(f.what, before)
+	}
+}
+
+// freshFaults befall both untouched machines. Nothing of the pair is there yet.
+func (r *rig) freshFaults(list []fault) {
+	for _, f := range list {
+		r.befall(f, "fw01", "fw02")
+	}
+}
+
+const closed = "http://127.0.0.1:9/" // nobody listens there
+
+var elFaults = []fault{
+	{
+		what: "a repository that cannot be reached", code: 1,
+		breaks: "cp /etc/yum.repos.d/lab.repo /run/ && sed -i 's|^baseurl=.*|baseurl=" + closed + "|' /etc/yum.repos.d/lab.repo",
+		mends:  "cp /run/lab.repo /etc/yum.repos.d/",
+		words:  []string{"step packages", "Failed to download metadata for repo", "repomd.xml"},
+	},
+	{
+		what: "another package manager at work", code: 1,
+		breaks: "systemd-run --quiet --unit=other sleep 600 && systemctl show -p MainPID other | tr -dc 0-9 >/var/cache/dnf/metadata_lock.pid",
+		mends:  "systemctl stop other; rm -f /var/cache/dnf/metadata_lock.pid",
+		words:  []string{"step packages", "already locked by", "another package manager has held its lock"},
+	},
+}
+
+var debianFaults = []fault{
+	{
+		what: "a repository that cannot be reached", code: 1,
+		breaks: "cp /etc/apt/sources.list /run/ && echo 'deb [trusted=yes] " + closed + " ./' >/etc/apt/sources.list",
+		mends:  "cp /run/sources.list /etc/apt/ && apt-get update -qq",
+		words:  []string{"step packages", "Could not connect to 127.0.0.1:9", "Unable to locate package keepalived"},
+	},
+	{
+		what: "another package manager at work", code: 1,
+		breaks: `systemd-run --quiet --unit=other python3 -c 'import fcntl, time
+f = open("/var/lib/dpkg/lock-frontend", "a+")
+fcntl.lockf(f, fcntl.LOCK_EX)
+time.sleep(600)' && sleep 1`,
+		mends: "systemctl stop other",
+		words: []string{"step packages", "lock", "another package manager has held its lock"},
+	},
+	{
+		what: "an installed version that is too old", code: 1,
+		breaks: installed("1.2.13"), mends: "dpkg --purge keepalived >/dev/null 2>&1",
+		words: []string{"keepalived 1.2.13 is older than 1.3.5", "upgrade the distribution"},
+	},
+}
+
+// installed installs the keepalived that there is under another version.
+func installed(version string) string {
+	return `cd /run && rm -rf k && dpkg-deb -R /srv/packages/keepalived_*.deb k && sed -i 's/^Version: .*/Version: 1:` + version + `-1/' k/DEBIAN/control &&
+dpkg-deb -b k k.deb >/dev/null 2>&1 && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends --allow-downgrades ./k.deb >/dev/null 2>&1 && rm -rf k k.deb`
+}
+
+// install takes the pair from nothing to what the inventory says, at the second
+// attempt: at the first a unit does not start, and firewalld has to come back,
+// with never a moment without rules. Where another version of a package is
+// installed, it stays.
+func (r *rig) install(watched bool) {
+	nodes := []string{"fw01", "fw02"}
+	if r.lab.Topology().SSH.Port == 0 {
+		r.t.Fatal("no lab")
+	}
+	const version = "2.2.4"
+	if !watched {
+		r.on("fw01", "set -e\n"+installed(version))
+	}
+	r.watchRules()
+	before := r.states()
+	f := fault{what: "a unit that does not start at the first install", breaks: taken("0.0.0.0", 1347), mends: "systemctl stop taken", code: 4,
+		words: []string{"step services", "haproxy.service", "went back to what it was"}}
+	for _, n := range nodes {
+		r.on(n, "set -e\n"+f.breaks)
+	}
+	out, errs, code := r.run(nil, "apply", r.file, "--confirm-timeout", "30s")
+	if code != f.code {
+		r.t.Errorf("%s: exit %d\n%s%s", f.what, code, out, errs)
+	}
+	for _, w := range f.words {
+		if !strings.Contains(errs, w) {
+			r.t.Errorf("%s: the error has no %q:\n%s", f.what, w, errs)
+		}
+	}
+	for _, n := range nodes {
+		ours := r.on(n, "grep -rl 'Managed by fwprov' /etc | grep -v fwprov-rollback-boot || true")
+		if wrong := untouched(before[n], r.state(n), ours); wrong != "" {
+			log, _ := r.try(n, "cat /run/fwprov/rollback.log")
+			r.t.Errorf("%s: %s is not as before:\n%s\n%s", f.what, n, wrong, log)
+		}
+		if out := r.on(n, "firewall-cmd --state; firewall-cmd --list-services"); !strings.Contains(out, "running") || !strings.Contains(out, "ssh") {
+			r.t.Errorf("firewalld of %s is not what it was: %s", n, out)
+		}
+		r.on(n, f.mends)
+	}
+	r.apply()
+	r.rulesNeverOpen()
+	if !watched {
+		if got := r.on("fw01", "dpkg-query -W -f '${Version}' keepalived"); got != "1:"+version+"-1" {
+			r.t.Errorf("the installed keepalived %s has become %s", version, got)
+		}
+	}
+	r.holder(10 * time.Second)
+	r.pings()
+}
+
+// shrugged are faults that a run gets over: locks that nobody holds any more, and
+// an sshd that lets a connection have one session.
+func (r *rig) shrugged() {
+	standby := r.pair.Peer(r.holder(10 * time.Second)).Name
+	back := r.change(someEdit...)
+	r.on(standby, `mkdir -p /run/fwprov && printf 'mallory from afar\n2020-01-01T00:00:00Z\nold\n' >/run/fwprov/lock.holder && : >>/run/fwprov/lock
+mkdir -p /tmp/fwprov.aaaaaaaaaa && systemctl stop conntrackd && : >/run/lock/conntrack.lock && : >>/run/xtables.lock
+echo 'MaxSessions 1' >/etc/ssh/sshd_config.d/one.conf && { systemctl reload sshd || systemctl reload ssh; }`)
+	f := r.always().during("stale locks and one session", func() { r.apply() })
+	if f.lost > 0 || len(f.broken) > 0 || len(f.failed) > 0 {
+		r.t.Errorf("stale locks and one session: the client noticed: %s", f)
+	}
+	if out := r.on(standby, "ls -d /tmp/fwprov.* 2>/dev/null; fuser /run/fwprov/lock 2>/dev/null; true"); out != "" {
+		r.t.Errorf("left on %s: %s", standby, out)
+	}
+	r.on(standby, "rm /etc/ssh/sshd_config.d/one.conf; systemctl reload sshd || systemctl reload ssh")
+	back()
+	r.apply()
+	for _, n := range r.pair.Nodes {
+		if out := r.on(n.Name, "ls -l /proc/[0-9]*/fd 2>/dev/null | grep '/run/fwprov/' || true"); out != "" {
+			r.t.Errorf("something on %s has inherited a lock: %s", n.Name, out)
+		}
+	}
+}
