@@ -1,0 +1,344 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// duo is two machines of which one holds the traffic: it has /etc/vip. Whatever
+// happens to either is noted in one log.
+type duo struct {
+	t        *testing.T
+	machines map[string]*machine
+	log      string
+	together string // see Change.Together
+	fails    string // the node on which the change fails
+	deaf     bool   // the peer does not take over what is drained
+}
+
+func newDuo(t *testing.T) *duo {
+	t.Helper()
+	d := &duo{t: t, machines: map[string]*machine{"fw01": newMachine(t), "fw02": newMachine(t)}, log: filepath.Join(t.TempDir(), "log")}
+	d.machines["fw01"].write(t, "/etc/vip", "")
+	return d
+}
+
+func other(node string) string {
+	if node == "fw01" {
+		return "fw02"
+	}
+	return "fw01"
+}
+
+// traffic is the step of a duo: it wants /etc/a.conf, which is disruptive, and
+// is ready unless there is /etc/sick.
+type traffic struct {
+	d    *duo
+	node string
+}
+
+func (traffic) Name() string { return "traffic" }
+
+func (s traffic) Probe() Probe {
+	return Probe{Files: []string{"/etc/*", "/run/fwprov/drain", "/var/lib/fwprov/drain"}}
+}
+
+func (s traffic) note(what string) string {
+	return fmt.Sprintf("echo %s %s >>%s\n", s.node, what, s.d.log)
+}
+
+func (s traffic) Plan(f Facts) ([]Change, error) {
+	out := PlanFiles(f, s.Name(), File{Path: "/etc/a.conf", Content: []byte("new\n")})
+	for i := range out {
+		out[i].Disruptive, out[i].Together, out[i].Cost = true, s.d.together, "it costs"
+		out[i].Script = s.note("changed")
+		if s.d.fails == s.node {
+			out[i].Script += "exit 3\n"
+		}
+	}
+	return out, nil
+}
+
+func (s traffic) file(kept bool) string {
+	if kept {
+		return "/var/lib/fwprov/drain"
+	}
+	return "/run/fwprov/drain"
+}
+
+func (s traffic) Drain(kept bool, who string) string {
+	script := s.note("drained by "+who) + "mkdir -p /run/fwprov /var/lib/fwprov\n: >" + s.file(kept) + "\n"
+	if !s.d.deaf {
+		script += "[ ! -e /etc/vip ] || { rm /etc/vip; : >" + s.d.machines[other(s.node)].root + "/e''tc/vip; }\n" // not a path of this machine
+	}
+	return script
+}
+
+func (s traffic) Undrain(kept bool) string {
+	return s.note("undrained") + "rm -f " + s.file(kept) + "\n"
+}
+
+func (traffic) Suspended() []string { return nil }
+
+func (s traffic) Undo() Undo {
+	return Undo{Restore: s.note("restored"), Tidy: "rm -f /run/fwprov/drain\n"}
+}
+
+func (s traffic) ReadyProbe() Probe { return s.Probe() }
+
+func (s traffic) ReadyWithin() time.Duration { return 3 * time.Second }
+
+func (s traffic) Ready(node string, nodes map[string]Facts, held bool) []Check {
+	f := nodes[node]
+	return []Check{
+		{Name: "health", Node: node, OK: f.Get("file", "/etc/sick") == "", Detail: "it is sick", Hint: "get well"},
+		{Name: "drain", Node: node, OK: held || f.Get("file", s.file(false)) == "" && f.Get("file", s.file(true)) == "", Detail: "drained", Lasts: true},
+	}
+}
+
+// runner is one over the nodes given; the others are looked at only.
+func (d *duo) runner(nodes ...string) *Runner {
+	steps := func(node string) []Step { return []Step{traffic{d, node}} }
+	r := runner(d.machines, steps, nil)
+	r.Operator = "alice"
+	r.Roles = func(f map[string]Facts) map[string]Role {
+		out := map[string]Role{}
+		for name, facts := range f {
+			out[name] = Standby
+			if facts.Get("file", "/etc/vip") != "" {
+				out[name] = Active
+			}
+		}
+		return out
+	}
+	r.Nodes, r.Others = nil, nil
+	for _, name := range []string{"fw01", "fw02"} {
+		n := Node{Name: name, Steps: steps(name)}
+		if len(nodes) == 0 || nodes[0] == name {
+			r.Nodes = append(r.Nodes, n)
+		} else {
+			r.Others = append(r.Others, n)
+		}
+	}
+	d.t.Cleanup(r.Close)
+	return r
+}
+
+func (d *duo) apply(r *Runner) (Summary, error) {
+	d.t.Helper()
+	p := r.Plan(context.Background())
+	if err := p.Err(); err != nil {
+		d.t.Fatal(err)
+	}
+	for _, n := range p.Nodes {
+		for _, c := range n.Changes {
+			if active := n.Role == Active; c.Disruptive != active || (c.Cost != "") != active {
+				d.t.Errorf("%s, which is %s: %+v", n.Name, n.Role, c)
+			}
+		}
+	}
+	return r.Apply(context.Background(), p)
+}
+
+// happened compares what the log has with lines.
+func (d *duo) happened(want ...string) {
+	d.t.Helper()
+	b, err := os.ReadFile(d.log)
+	if err != nil && len(want) > 0 {
+		d.t.Fatal(err)
+	}
+	var got []string
+	if len(b) > 0 {
+		got = strings.Split(strings.TrimSpace(string(b)), "\n")
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		d.t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func (d *duo) has(node, path string) bool {
+	_, err := os.Stat(d.machines[node].root + path)
+	return err == nil
+}
+
+func TestActiveIsDrained(t *testing.T) {
+	d := newDuo(t)
+	sum, err := d.apply(d.runner())
+	if err != nil || sum.Changed != 2 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	d.happened("fw02 changed", "fw01 drained by alice", "fw01 changed", "fw01 undrained")
+	if !d.has("fw02", "/etc/vip") || d.has("fw01", "/etc/vip") || d.has("fw01", "/run/fwprov/drain") {
+		t.Error("the traffic is not with fw02, or fw01 is still drained")
+	}
+}
+
+func TestPeerThatCouldNotTakeOver(t *testing.T) {
+	d := newDuo(t)
+	d.machines["fw02"].write(t, "/etc/sick", "")
+	sum, err := d.apply(d.runner())
+	var not *NotReadyError
+	if !errors.As(err, &not) || not.Node != "fw01" || not.Peer != "fw02" || sum.Changed != 1 || sum.Failed != 1 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	want := "node fw01 is left as it is, because fw02 could not take over from it within 3s:\n  health: it is sick (get well)"
+	if err == nil || err.Error() != want {
+		t.Errorf("error %v", err)
+	}
+	d.happened("fw02 changed") // the sick one may be changed
+
+	r := d.runner()
+	r.Force = true
+	if sum, err := d.apply(r); err != nil || sum.Changed != 1 {
+		t.Errorf("with force: %+v, %v", sum, err)
+	}
+	d.happened("fw02 changed", "fw01 changed") // nobody to hand over to
+}
+
+func TestHandoverThatFails(t *testing.T) {
+	d := newDuo(t)
+	d.deaf = true
+	sum, err := d.apply(d.runner())
+	var back *RolledBackError
+	if !errors.As(err, &back) || !strings.Contains(err.Error(), "fw02 did not take over within 3s") || sum.Changed != 1 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	d.happened("fw02 changed", "fw01 drained by alice", "fw01 undrained", "fw01 restored")
+	if d.has("fw01", "/run/fwprov/drain") || d.has("fw01", "/etc/a.conf") || !d.has("fw01", "/etc/vip") {
+		t.Error("fw01 is not as it was")
+	}
+}
+
+func TestTogether(t *testing.T) {
+	d := newDuo(t)
+	d.together = "the language"
+	sum, err := d.apply(d.runner())
+	if err != nil || sum.Changed != 2 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	d.happened("fw02 drained by alice", "fw02 changed", "fw01 changed", "fw02 undrained")
+	if !d.has("fw01", "/etc/vip") || d.has("fw02", "/run/fwprov/drain") {
+		t.Error("the traffic has left fw01, or fw02 is still held")
+	}
+	for _, node := range []string{"fw01", "fw02"} {
+		if d.has(node, "/var/lib/fwprov/rollback/pending") {
+			t.Errorf("%s is not confirmed", node)
+		}
+	}
+}
+
+func TestTogetherGoesBackTogether(t *testing.T) {
+	for _, tt := range []struct {
+		fails string
+		want  []string
+	}{
+		{"fw01", []string{"fw02 drained by alice", "fw02 changed", "fw01 changed", "fw01 restored", "fw02 restored"}},
+		{"fw02", []string{"fw02 drained by alice", "fw02 changed", "fw02 restored"}},
+	} {
+		t.Run(tt.fails, func(t *testing.T) {
+			d := newDuo(t)
+			d.together, d.fails = "the language", tt.fails
+			sum, err := d.apply(d.runner())
+			if err == nil || !sum.RolledBack || sum.Changed != 0 {
+				t.Errorf("%+v, %v", sum, err)
+			}
+			d.happened(tt.want...)
+			for _, node := range []string{"fw01", "fw02"} {
+				if d.has(node, "/etc/a.conf") || d.has(node, "/run/fwprov/drain") {
+					t.Errorf("%s is not as it was", node)
+				}
+			}
+		})
+	}
+}
+
+// TestLimit touches one node alone.
+func TestLimit(t *testing.T) {
+	for _, tt := range []struct {
+		name, node, together string
+		sick, cut, force     bool
+		want                 []string
+		err                  string
+	}{
+		{name: "the standby", node: "fw02", sick: true, want: []string{"fw02 changed"}},
+		{name: "the active one", node: "fw01", want: []string{"fw01 drained by alice", "fw01 changed", "fw01 undrained"}},
+		{name: "its peer is sick", node: "fw01", sick: true, err: "fw02 could not take over"},
+		{name: "its peer is gone", node: "fw01", cut: true, err: "reach: "},
+		{name: "its peer is gone, by force", node: "fw01", cut: true, force: true, want: []string{"fw01 changed"}},
+		{name: "half of an agreement", node: "fw02", together: "the language", err: "all nodes have to agree on what would change (the language), and --limit leaves fw01 out"},
+		{name: "half of an agreement, by force", node: "fw02", together: "the language", force: true, want: []string{"fw02 changed"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDuo(t)
+			d.together = tt.together
+			peer := d.machines[other(tt.node)]
+			if tt.sick {
+				peer.write(t, "/etc/sick", "")
+			}
+			peer.cut = tt.cut
+			r := d.runner(tt.node)
+			r.Force = tt.force
+			_, err := d.apply(r)
+			if (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("error %v, want %q", err, tt.err)
+			}
+			d.happened(tt.want...)
+		})
+	}
+}
+
+// TestVIPsHaveMoved: a plan is for the node that held the traffic when it was
+// made.
+func TestVIPsHaveMoved(t *testing.T) {
+	d := newDuo(t)
+	r := d.runner()
+	p := r.Plan(context.Background())
+	if err := os.Rename(d.machines["fw01"].root+"/etc/vip", d.machines["fw02"].root+"/etc/vip"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.Apply(context.Background(), p)
+	if !errors.Is(err, ErrStale) || !strings.Contains(err.Error(), "node fw01: it was active and is standby now") {
+		t.Errorf("error %v", err)
+	}
+	d.happened()
+}
+
+func TestDrain(t *testing.T) {
+	d := newDuo(t)
+	ctx := context.Background()
+	if err := d.runner().Drain(ctx, "fw01"); err != nil {
+		t.Fatal(err)
+	}
+	d.happened("fw01 drained by alice")
+	if !d.has("fw02", "/etc/vip") || !d.has("fw01", "/var/lib/fwprov/drain") {
+		t.Error("fw01 is not drained")
+	}
+	var not *NotReadyError
+	if err := d.runner().Drain(ctx, "fw02"); !errors.As(err, &not) || not.Within != 0 {
+		t.Errorf("both drained: %v", err)
+	}
+	if err := d.runner("fw01").Undrain(ctx, "fw01"); err != nil {
+		t.Fatal(err)
+	}
+	d.happened("fw01 drained by alice", "fw01 undrained")
+	d.deaf = true
+	err := d.runner().Drain(ctx, "fw02")
+	if err == nil || !strings.Contains(err.Error(), "fw01 did not take over") || d.has("fw02", "/var/lib/fwprov/drain") {
+		t.Errorf("a peer that does not take over: %v", err)
+	}
+	d.machines["fw02"].write(t, "/etc/sick", "")
+	if err := d.runner("fw02").Undrain(ctx, "fw02"); !errors.As(err, &not) {
+		t.Errorf("undrained while sick: %v", err)
+	}
+	if err := d.runner().Drain(ctx, "fw09"); err == nil {
+		t.Error("a node that does not exist was drained")
+	}
+}
