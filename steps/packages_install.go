@@ -113,9 +113,9 @@ func aptScript(names []string, listed bool) string {
 	w("export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1",
 		"apt() { apt-get -q -y -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \"$@\"; }")
 	if units != "" {
-		w("trap 'systemctl unmask "+units+"; systemctl disable "+units+"' EXIT",
+		w("trap 'systemctl unmask "+units+" >/dev/null 2>&1; systemctl disable "+units+" >/dev/null 2>&1' EXIT",
 			"trap 'exit 1' INT TERM",
-			"systemctl mask "+units)
+			"systemctl mask "+units+" >/dev/null 2>&1")
 	}
 	if slices.Contains(names, "iptables-persistent") {
 		w("printf 'iptables-persistent iptables-persistent/autosave_%s boolean false\n' v4 v6 | debconf-set-selections")
