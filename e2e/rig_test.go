@@ -73,6 +73,8 @@ func up(t *testing.T, name, image string, src []byte) *rig {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	start := time.Now()
+	// A name of its own: a run that was killed leaves its lab behind.
+	name = fmt.Sprintf("%s-%d", name, os.Getpid())
 	l, err := lab.Up(ctx, r.pair, lab.Options{Name: name, Image: image, Log: t.Logf})
 	if err != nil {
 		t.Fatal(err)
