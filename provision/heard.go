@@ -123,6 +123,14 @@ func (r *Runner) tell(n *NodePlan) {
 	n.Err = r.heard(n.Err)
 }
 
+// tellChecks cleans what checks say of nodes.
+func (r *Runner) tellChecks(checks []Check) []Check {
+	for i, c := range checks {
+		checks[i].Detail, checks[i].Hint = r.clean(c.Detail), r.clean(c.Hint)
+	}
+	return checks
+}
+
 // differs says that a fact is not what was planned. A hash is not shown: that of
 // a file with a secret tells whether a guess is right.
 func differs(key, have, want string) string {

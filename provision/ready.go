@@ -82,7 +82,7 @@ func (r *Runner) readiness(ctx context.Context) (map[string]Facts, map[string]er
 // judge returns what keeps a node from taking over, nothing if it is ready.
 func (r *Runner) judge(n Node, facts map[string]Facts, errs map[string]error, held bool) []Check {
 	if err := errs[n.Name]; err != nil {
-		return []Check{{Name: "reach", Node: n.Name, Detail: r.clean(err.Error()), Lasts: true}}
+		return r.tellChecks([]Check{{Name: "reach", Node: n.Name, Detail: err.Error(), Lasts: true}})
 	}
 	var failed []Check
 	for _, s := range n.Steps {
@@ -90,7 +90,7 @@ func (r *Runner) judge(n Node, facts map[string]Facts, errs map[string]error, he
 			failed = append(failed, slices.DeleteFunc(c.Ready(n.Name, facts, held), func(c Check) bool { return c.OK })...)
 		}
 	}
-	return failed
+	return r.tellChecks(failed)
 }
 
 // readyWithin is the longest time that one of the steps gives its node.

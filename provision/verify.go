@@ -116,9 +116,7 @@ func (r *Runner) look(ctx context.Context) Health {
 			checks = append(checks, v.VerifyLocal(ctx)...)
 		}
 	}
-	for i, c := range checks {
-		checks[i].Detail, checks[i].Hint = r.clean(c.Detail), r.clean(c.Hint)
-	}
+	checks = r.tellChecks(checks)
 	if !slices.ContainsFunc(errs, func(err error) bool { return err == nil }) {
 		return Health{State: Down, Checks: checks}
 	}
