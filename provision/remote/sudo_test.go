@@ -297,3 +297,41 @@ func TestPasswordIsNotPrinted(t *testing.T) {
 		}
 	}
 }
+
+// Every login shell must hand on the script, and the password before it.
+func TestSudoInEveryLoginShell(t *testing.T) {
+	script := "# it's a comment!\nprintf '%s|' a 'b  c' \"$#\" \"d\\\\e\" '!!'\ncat"
+	for sh, argv := range shells(t) {
+		for name, c := range map[string]struct {
+			cmd   Command
+			wants string
+			want  string
+		}{
+			"pipe":     {Command{Script: script}, "", `a|b  c|0|d\e|!!|`},
+			"private":  {Command{Script: script, Private: true}, "", `a|b  c|0|d\e|!!|`},
+			"stdin":    {Command{Script: script, Stdin: strings.NewReader("in")}, "", `a|b  c|0|d\e|!!|in`},
+			"password": {Command{Script: script, Stdin: strings.NewReader("in")}, `it's "$x" \!`, `a|b  c|0|d\e|!!|in`},
+		} {
+			t.Run(sh+"/"+name, func(t *testing.T) {
+				sudoers(t, c.wants)
+				var password *string
+				if c.wants != "" {
+					password = &c.wants
+				}
+				line, stdin, err := (&Client{sudo: true}).invocation(c.cmd, password)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var in []byte
+				if stdin != nil {
+					if in, err = io.ReadAll(stdin); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if got := run(t, argv, line, string(in)); got != c.want {
+					t.Errorf("got %q, want %q", got, c.want)
+				}
+			})
+		}
+	}
+}
