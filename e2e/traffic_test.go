@@ -76,6 +76,8 @@ func TestTraffic(t *testing.T) {
 			t.Run("drained", func(t *testing.T) { r.with(t).drained() })
 			if image == lab.EL {
 				t.Run("agreed", func(t *testing.T) { r.with(t).agreed() })
+				t.Run("alone", func(t *testing.T) { r.with(t).alone() })
+				t.Run("killed", func(t *testing.T) { r.with(t).killedBetween() })
 			}
 		})
 	}
@@ -223,15 +225,14 @@ func (r *rig) routed(f felt) bool {
 // agreed changes what both nodes have to agree on. There are never two holders,
 // and none for no longer than the plan says, with a little for the machine.
 func (r *rig) agreed() {
-	const block = "vrrp {\n"
-	r.add(block + "}")
+	r.vrrpBlock()
 	set := func(text string) func() {
 		return func() {
 			src, err := os.ReadFile(r.file)
 			if err != nil {
 				r.t.Fatal(err)
 			}
-			at := strings.Index(string(src), block) + len(block)
+			at := strings.Index(string(src), vrrpOpens) + len(vrrpOpens)
 			end := at + strings.Index(string(src)[at:], "}")
 			r.writeSync([]byte(string(src)[:at] + text + string(src)[end:]))
 		}
@@ -264,6 +265,19 @@ func (r *rig) agreed() {
 		}
 	}
 	r.healthy()
+}
+
+const vrrpOpens = "vrrp {\n"
+
+// vrrpBlock makes sure that there is one to write settings into.
+func (r *rig) vrrpBlock() {
+	src, err := os.ReadFile(r.file)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if !strings.Contains(string(src), vrrpOpens) {
+		r.add(vrrpOpens + "}")
+	}
 }
 
 // during sends traffic while something is done.

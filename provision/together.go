@@ -100,7 +100,7 @@ func (r *Runner) jointly(ctx context.Context, standby, active *application, rest
 
 // heldLonger is how much longer a held node waits than its peer: the peer's
 // going back has to be over by then.
-const heldLonger = 10 * time.Second
+const heldLonger = 5 * time.Second
 
 // release confirms both nodes in the same moment, and the standby is held no
 // longer. From then on there is no way back.
