@@ -70,8 +70,8 @@ func hookDropIn(f provision.Facts) string {
 }
 
 // hookLines let a script of the site's own run before the rules are loaded at
-// boot. What it puts into the tables mangle and filter is replaced by the rules
-// that follow; and they follow also if it fails.
+// boot. What it puts into the tables raw, mangle and filter is replaced by the
+// rules that follow; and they follow also if it fails.
 const hookLines = `# Managed by fwprov.
 [Service]
 ExecStartPre=-/bin/sh -c 'test ! -x /etc/iptables/iptables || exec /etc/iptables/iptables --no-service'

@@ -18,9 +18,9 @@ const recordPrefix = provision.StateDir + "/rules." // then v4 or v6, then .load
 
 // saveRules defines a shell function that prints the tables fwprov rules over,
 // without counters and comments. $1 is iptables-save or ip6tables-save.
-const saveRules = `saved() {
-	case $1 in ip6*) t=filter ;; *) t="mangle filter" ;; esac
-	for t in $t; do $1 -t $t; done | sed -e '/^#/d' -e 's/ \[[0-9]*:[0-9]*\]$//'
+const saveRules = `tables() { case $1 in ip6*) echo filter ;; *) echo raw mangle filter ;; esac; }
+saved() {
+	for t in $(tables $1); do $1 -t $t; done | sed -e '/^#/d' -e 's/ \[[0-9]*:[0-9]*\]$//'
 }
 `
 
@@ -82,7 +82,7 @@ func loadRules(f provision.Facts, families []string) string {
 		// Older versions have no lock to wait for.
 		"wait=\ncase $(iptables-restore --help 2>&1 || true) in *--wait*) wait=--wait=10 ;; esac\n" +
 		// A table that was not there is put back as an empty one.
-		"snapshot() {\n\tfor t in mangle filter; do\n\t\t$1-save -t $t >\"$old/$1.$t\" || true\n" +
+		"snapshot() {\n\tfor t in $(tables $1); do\n\t\t$1-save -t $t >\"$old/$1.$t\" || true\n" +
 		"\t\tgrep -q '^COMMIT' \"$old/$1.$t\" || printf '*%s\\nCOMMIT\\n' $t >\"$old/$1.$t\"\n\tdone\n}\n" +
 		"undo() {\n\tfor t in \"$old\"/*; do\n\t\tt=${t##*/}\n\t\t${t%.*}-restore $wait <\"$old/$t\" || true\n\tdone\n" +
 		"\techo \"the rules are as they were before\" >&2\n\texit 1\n}\n")

@@ -68,11 +68,12 @@ func (s iptables) rulesV4(f provision.Facts) []byte {
 		forward = append(forward, s.fromInside("FORWARD", insideForward))
 	}
 	return render(rulesV4Template, struct {
+		Untracked      section
 		Divert         bool
 		Mark           string
 		Chains         []string
 		Input, Forward []section
-	}{s.pair.Transparent(), divertMark, chains, input, forward})
+	}{s.untracked(), s.pair.Transparent(), divertMark, chains, input, forward})
 }
 
 // rulesV6 is the ruleset of IPv6.
@@ -144,14 +145,44 @@ func (s iptables) sshPorts(f provision.Facts) []int {
 // heartbeats accepts VRRP from the peer, on each path the inventory names.
 func (s iptables) heartbeats() section {
 	sec := section{Comment: "VRRP of the peer."}
+	for _, match := range s.adverts() {
+		sec.Rules = append(sec.Rules, "-A INPUT "+match+" -j ACCEPT")
+	}
+	return sec
+}
+
+// adverts match what the peer says by VRRP.
+func (s iptables) adverts() []string {
+	var out []string
 	peer := s.pair.Peer(s.node.Name)
 	for _, h := range s.pair.VRRP.Heartbeats {
 		link, from := s.pair.Sync.Interface, peer.Sync
 		if h == inventories.HeartbeatOutside {
 			link, from = s.pair.Outside.Interface, peer.Outside
 		}
-		sec.Rules = append(sec.Rules, fmt.Sprintf("-A INPUT -i %s -s %s -d 224.0.0.18 -p vrrp -j ACCEPT", link, from))
+		out = append(out, fmt.Sprintf("-i %s -s %s -d 224.0.0.18 -p vrrp", link, from))
 	}
+	return out
+}
+
+// untracked keeps what the nodes tell each other out of the table of connections.
+// Where that is full, the kernel drops a packet of no known connection, and forgets
+// one that goes one way to make room for another: the standby would no longer hear
+// the active node, and take over beside it.
+func (s iptables) untracked() section {
+	sec := section{Comment: "What the nodes tell each other passes when the table of connections is full."}
+	for _, match := range s.adverts() {
+		sec.Rules = append(sec.Rules, "-A PREROUTING "+match+" -j CT --notrack")
+	}
+	link, peer := s.pair.Sync.Interface, s.pair.Peer(s.node.Name).Sync.String()
+	to, dest := s.node.Sync.String(), peer
+	if s.pair.StateSync.Transport == inventories.TransportMulticast {
+		to, dest = syncGroup, syncGroup
+	}
+	sec.Rules = append(sec.Rules,
+		fmt.Sprintf("-A PREROUTING -i %s -s %s -d %s -p udp --dport %d -j CT --notrack", link, peer, to, syncPort),
+		"-A OUTPUT -d 224.0.0.18 -p vrrp -j CT --notrack",
+		fmt.Sprintf("-A OUTPUT -o %s -d %s -p udp --dport %d -j CT --notrack", link, dest, syncPort))
 	return sec
 }
 

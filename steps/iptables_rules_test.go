@@ -126,7 +126,7 @@ func checkChains(t *testing.T, rules string) {
 		switch {
 		case len(w) == 0 || strings.HasPrefix(line, "#"):
 		case strings.HasPrefix(line, "*"):
-			chains = map[string]bool{"ACCEPT": true, "DROP": true, "LOG": true, "MARK": true, "REJECT": true}
+			chains = map[string]bool{"ACCEPT": true, "DROP": true, "LOG": true, "MARK": true, "REJECT": true, "CT": true}
 		case strings.HasPrefix(line, ":"):
 			chains[w[0][1:]] = true
 		case w[0] == "-A":
