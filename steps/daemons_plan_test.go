@@ -139,11 +139,15 @@ update /etc/keepalived/keepalived.conf
 
 func daemonOf(p *inventories.Pair) services { return services{p, p.Nodes[0]} }
 
-func TestNftablesIsRefused(t *testing.T) {
+func TestOtherRulersAreRefused(t *testing.T) {
 	p := sample.Pair(1, 1, inventories.Single)
-	f := debian12().With(provision.Facts{"unit nftables.service UnitFileState": "enabled"})
-	if _, err := (firewalld{p, p.Nodes[0]}).Plan(f); err == nil || !strings.Contains(err.Error(), "nftables.service is enabled") {
-		t.Errorf("error %v", err)
+	for want, facts := range map[string]provision.Facts{
+		"nftables.service is enabled":                   {"unit nftables.service UnitFileState": "enabled"},
+		"firewalld has settings that are not permanent": {"firewalld runtime": "yes"},
+	} {
+		if _, err := (firewalld{p, p.Nodes[0]}).Plan(debian12().With(facts)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
 	}
 }
 

@@ -37,6 +37,7 @@ import (
 //	kernel ipv6                      iptables   "yes" if the kernel has IPv6
 //	ssh ports                        iptables   the ports of sshd, in order
 //	firewalld table                  firewalld  "yes" if a table of firewalld's is in the kernel
+//	firewalld runtime                firewalld  "yes" if its zones are other than after a restart
 //	ufw enabled                      firewalld  "yes"
 //	selinux haproxy_connect_any      haproxy    "on", "off", or "" without that boolean
 

@@ -29,12 +29,14 @@ func (firewalld) Probe() provision.Probe {
 	return provision.Probe{
 		Units: []string{firewalldUnit, ufwUnit, nftablesUnit},
 		Script: "nft list tables | grep -q ' firewalld$' && echo table\n" +
-			"grep -qi '^ENABLED=yes' /etc/ufw/ufw.conf && echo ufw\n",
+			"grep -qi '^ENABLED=yes' /etc/ufw/ufw.conf && echo ufw\n" + firewalldRuntime,
 		Parse: func(out string, f provision.Facts) error {
 			for _, line := range strings.Split(out, "\n") {
 				switch line {
 				case "table":
 					f[provision.Key("firewalld", "table")] = "yes"
+				case "runtime":
+					f[provision.Key("firewalld", "runtime")] = "yes"
 				case "ufw":
 					f[provision.Key("ufw", "enabled")] = "yes"
 				}
@@ -44,12 +46,25 @@ func (firewalld) Probe() provision.Probe {
 	}
 }
 
+// firewalldRuntime tells whether zones differ from what firewalld would start
+// with. Which interfaces are in them others say too.
+const firewalldRuntime = `if systemctl is-active --quiet ` + firewalldUnit + `; then
+	zones() { firewall-cmd "$@" --list-all-zones | sed -e '/^[^ ]/s/ .*//' -e '/^  interfaces:/d'; }
+	[ "$(zones)" = "$(zones --permanent)" ] || echo runtime
+fi
+`
+
 // Plan wants neither of them, now or at boot.
 func (s firewalld) Plan(f provision.Facts) ([]provision.Change, error) {
 	if f.Get("unit", nftablesUnit, "UnitFileState") == "enabled" {
 		return nil, provision.Findings{{
 			Summary: "nftables.service is enabled: at boot it would take our rules away and load its own",
 			Hint:    "take what is needed of /etc/nftables.conf over into allow blocks, then: systemctl disable nftables.service (do not stop it, that flushes all rules)"}}
+	}
+	if f.Get("firewalld", "runtime") != "" {
+		return nil, provision.Findings{{
+			Summary: "firewalld has settings that are not permanent: if the node had to go back, they would be lost, and SSH perhaps with them",
+			Hint:    "keep them: firewall-cmd --runtime-to-permanent; or drop them: firewall-cmd --reload"}}
 	}
 	var out []provision.Change
 	if c, ok := s.planFirewalld(f); ok {
