@@ -161,12 +161,14 @@ cat >%[1]s/meta.json <<'%[2]s'
 %[3]s
 %[2]s
 mkdir %[1]s/files
-grep '^file	' %[4]s | cut -f 2 | xargs -r -d '\n' cp -a --parents -t %[1]s/files --
+cd / # where cp (9.1) looks for the folders whose modes it keeps
+grep '^file	' %[4]s | cut -f 2 | while IFS= read -r f; do [ ! -e "$f" ] || printf '%%s\n' "$f"; done | xargs -r -d '\n' cp -a --parents -t %[1]s/files --
 [ ! -d %[5]s ] || echo %[6]s >%[7]s
 rm -rf %[6]s
 mv -T %[1]s %[6]s
 sync
-) || exit 1
+)
+[ $? -eq 0 ] || exit 1 # set -e does nothing before ||
 `, newGeneration, j.r.ID, meta, Manifest, snapshotDir, dir, generationMark)
 }
 

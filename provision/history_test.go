@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -254,4 +255,60 @@ func FuzzParseHistory(f *testing.F) {
 		}
 		_, _ = lastGeneration(out)
 	})
+}
+
+// TestHistoryWithoutWhatIsGone: a file that somebody has removed, and that the run
+// is not to restore, is no reason to go back.
+func TestHistoryWithoutWhatIsGone(t *testing.T) {
+	m := newMachine(t)
+	content := "first\n"
+	steps := func(string) []Step {
+		return []Step{
+			web{name: "web", files: []File{{Path: "/etc/a.conf", Content: []byte(content), Mode: 0o600}}},
+			web{name: "other", files: []File{{Path: "/etc/b.conf", Content: []byte("b\n"), Mode: 0o600}}},
+		}
+	}
+	machines := map[string]*machine{"fw01": m}
+	r := recording(runner(machines, steps, nil), "run1", "one\n")
+	if _, err := r.Apply(context.Background(), r.Plan(context.Background())); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(m.root + "/etc/b.conf"); err != nil {
+		t.Fatal(err)
+	}
+	content = "second\n"
+	r = recording(runner(machines, steps, nil), "run2", "two\n")
+	r.Wanted = func(step string) bool { return step == "web" }
+	if _, err := r.Apply(context.Background(), r.Plan(context.Background())); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.read(t, historyDir+"/0002/files"+m.root+"/etc/a.conf"); got != "second\n" {
+		t.Errorf("the file of generation 2 is %q", got)
+	}
+}
+
+// TestWhatCannotBeWrittenIsNoted: a full disk ends the script that writes a
+// generation, and the one that writes the manifest.
+func TestWhatCannotBeWrittenIsNoted(t *testing.T) {
+	m := newMachine(t)
+	r := recording(runner(map[string]*machine{"fw01": m}, func(string) []Step { return nil }, nil), "run1", "one\n")
+	manifest := "file\t/etc/a.conf\tweb\n"
+	for name, script := range map[string]string{
+		"history":  (&journal{r: r, number: 1}).script(&NodePlan{}),
+		"manifest": "alive() { :; }\n" + stepScript("mark", nil, nil, &manifest),
+	} {
+		for _, full := range []string{"", "cat() { return 1; }\n"} {
+			dir := t.TempDir()
+			if err := os.MkdirAll(dir+newGeneration, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(dir+Manifest, []byte(manifest), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command("sh", "-c", full+strings.ReplaceAll(script, StateDir, dir+StateDir)).CombinedOutput()
+			if failed := err != nil; failed != (full != "") {
+				t.Errorf("%s: %v\n%s", name, err, out)
+			}
+		}
+	}
 }

@@ -42,7 +42,7 @@ func stepScript(mark string, changes []Change, staged map[string]string, manifes
 	}
 	if manifest != nil {
 		b.WriteString("(\nset -eu\numask 077\nmkdir -p " + StateDir + "\ncat >" + Manifest + ".new <<'" + mark + "'\n" + *manifest +
-			mark + "\nmv -f " + Manifest + ".new " + Manifest + "\n) || exit 1\n")
+			mark + "\nmv -f " + Manifest + ".new " + Manifest + "\n)\n[ $? -eq 0 ] || exit 1 # set -e does nothing before ||\n")
 	}
 	return b.String()
 }
