@@ -58,6 +58,8 @@ func TestReady(t *testing.T) {
 		{name: "drained", ours: provision.Facts{"drain operator": "alice from admin1", "vrrp GW": "fault", "vrrp HB": "fault"}, want: "vrrp: drained by alice from admin1"},
 		{name: "left by an apply", ours: provision.Facts{"drain apply": "bob"}, want: "vrrp: drained by an apply of bob"},
 		{name: "held", held: true, ours: provision.Facts{"drain apply": "bob", "vrrp GW": "fault", "vrrp HB": "fault"}},
+		{name: "held, where keepalived tracks no files", held: true, ours: provision.Facts{"drain apply": "bob", "unit keepalived.service ActiveState": "inactive", "vrrp GW": "", "vrrp HB": ""}},
+		{name: "held, and keepalived has failed", held: true, ours: provision.Facts{"drain apply": "bob", "unit keepalived.service ActiveState": "failed"}, want: "keepalived runs: failed"},
 		{name: "held and drained", held: true, ours: provision.Facts{"drain operator": "alice", "drain apply": "bob"}, want: "vrrp: drained by alice"},
 		{name: "FAULT", ours: provision.Facts{"vrrp GW": "fault"}, want: "vrrp: GW is in FAULT"},
 		{name: "keepalived says nothing", ours: provision.Facts{"vrrp GW": "", "vrrp HB": ""}},
