@@ -19,10 +19,11 @@ import (
 )
 
 // killsEdits turn the inventory of the traffic tests into another one in which a
-// VLAN has come and one has gone, a server and a service have come, and rules and
-// time-outs have changed.
+// VLAN has come, one has gone and one has got another network, a server and a
+// service have come, and rules and time-outs have changed.
 var killsEdits = []string{
 	"vlan \"mgmt\" { id = 5 }\n", "vlan \"lab\" { id = 7 }\n",
+	"network = \"10.10.9.0/24\"", "network = \"10.10.19.0/24\"",
 	`server "two" { address = "10.10.2.2" }`, "server \"two\" { address = \"10.10.2.2\" }\n  server \"three\" { address = \"10.10.2.3\" }",
 	"transparent = true", "transparent = true\n  timeouts { client = \"10m\" }",
 	"tcp  = [7]", "tcp  = [7, 2222]",
@@ -84,7 +85,7 @@ func TestKills(t *testing.T) {
 // struckEdits strikes at applies that turn one inventory into the other and back. It
 // returns how long the first install took.
 func struckEdits(t *testing.T, b blow, draw *rand.Rand, moments int) time.Duration {
-	r := up(t, "kills-"+b.name, b.image, []byte(trafficInventory+"\nvlan \"mgmt\" { id = 5 }\n"))
+	r := up(t, "kills-"+b.name, b.image, []byte(trafficInventory+"\nvlan \"mgmt\" { id = 5 }\nvlan \"guest\" {\n  id      = 9\n  network = \"10.10.9.0/24\"\n}\n"))
 	install := r.timed()
 	here, err := os.ReadFile(r.file)
 	if err != nil {

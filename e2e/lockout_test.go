@@ -184,22 +184,31 @@ func (r *rig) know(node, addr string) {
 	}
 }
 
-// routeBroken is run from beyond the gateway, and makes that network a VLAN.
+// routeBroken is run from beyond the gateway, and makes that network a VLAN: a new
+// one, and one that there was.
 func (r *rig) routeBroken() {
-	standby := r.pair.Peer(r.holder(10 * time.Second))
-	r.lockedOut("a VLAN over the way back", "vlan \"mgmt\" { id = 5 }\n",
-		"vlan \"mgmt\" { id = 5 }\nvlan \"far\" {\n  id      = 6\n  network = \"203.0.113.0/24\"\n}\n",
-		[]string{"client " + standby.Outside.String()}, func() (string, int) {
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-			defer cancel()
-			cmd, err := r.lab.Command(ctx, lab.Client, binary, "apply", r.file, "--confirm-timeout", confirmTimeout.String())
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			cmd.Env = append(os.Environ(), "HOME="+r.lab.Home(), "SSH_AUTH_SOCK=")
-			out, _ := cmd.CombinedOutput()
-			return string(out), cmd.ProcessState.ExitCode()
-		})
+	const mgmt = "vlan \"mgmt\" { id = 5 }\n"
+	for what, to := range map[string]string{
+		"a VLAN over the way back":       mgmt + "vlan \"far\" {\n  id      = 6\n  network = \"203.0.113.0/24\"\n}\n",
+		"a VLAN moved over the way back": "vlan \"mgmt\" {\n  id      = 5\n  network = \"203.0.113.0/24\"\n}\n",
+	} {
+		standby := r.pair.Peer(r.holder(10 * time.Second))
+		r.lockedOut(what, mgmt, to, []string{"client " + standby.Outside.String()}, r.applyFromClient)
+	}
+}
+
+// applyFromClient applies from beyond the gateway.
+func (r *rig) applyFromClient() (string, int) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd, err := r.lab.Command(ctx, lab.Client, binary, "apply", r.file, "--confirm-timeout", confirmTimeout.String())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), "HOME="+r.lab.Home(), "SSH_AUTH_SOCK=")
+	out, _ := cmd.CombinedOutput()
+	return string(out), cmd.ProcessState.ExitCode()
 }
 
 // killAt starts an apply and kills it as soon as an event says so. It returns the

@@ -234,7 +234,7 @@ func managedInterface(f provision.Facts, name string) (how, addr string) {
 // step sets, the kernel would take the VIPs of that network with it.
 func delAddr(name, addr string) string {
 	return fmt.Sprintf("echo 1 >/proc/sys/net/ipv4/conf/%[1]s/promote_secondaries\n"+
-		"ip addr del %[2]s dev %[1]s || [ -z \"$(ip -o -4 addr show dev %[1]s to %[2]s)\" ]", provision.Quote(name), provision.Quote(addr))
+		"ip addr del %[2]s dev %[1]s || [ -z \"$(ip -o -4 addr show dev %[1]s | grep -F ' %[3]s ')\" ]", provision.Quote(name), provision.Quote(addr), addr)
 }
 
 // planGone takes down what left the inventory, after everyone let go of it.

@@ -35,18 +35,19 @@ const nmIdle = `nm_idle() {
 }
 `
 
-// Undo restores what the manifest of before lists, with the routes that went
-// with it, and takes away what the inventory has added: last, since keepalived
-// takes an interface that it tracks and that is gone for a fault. Other
-// addresses, the VIPs among them, are keepalived's affair.
+// Undo restores what the manifest of before lists, then takes away addresses that
+// the inventory has added, after which the routes are those of before or can be
+// made so again. Interfaces that it has added go last, since keepalived takes one
+// that it tracks and that is gone for a fault. Other addresses, the VIPs among
+// them, are keepalived's affair.
 func (s interfaces) Undo() provision.Undo {
-	var tidy strings.Builder
+	var ours, tidy strings.Builder
 	tidy.WriteString(nmIdle + "if " + nmRuns + "; then\n\ttry nmcli connection reload\n\tnm_idle\nfi\n" +
-		"gone() {\n\tcut -f 1,2 manifest | grep -qxF \"interface\t$1\" && return\n" +
-		"\tif ! grep -qxF \"$1\" links; then\n\t\t[ ! -e \"/sys/class/net/$1\" ] || ip link del dev \"$1\" || try [ ! -e \"/sys/class/net/$1\" ]\n" +
-		"\telif ! grep -qxF \"$1 $2\" addrs && ip -4 -o addr show dev \"$1\" | grep -qF \" $2 \"; then\n\t\ttry ip addr del \"$2\" dev \"$1\"\n\tfi\n}\n")
+		"gone() {\n\tgrep -qxF \"$1\" links || [ ! -e \"/sys/class/net/$1\" ] || ip link del dev \"$1\" || try [ ! -e \"/sys/class/net/$1\" ]\n}\n")
 	for _, v := range s.pair.VLANs {
-		tidy.WriteString("gone " + provision.Quote(v.Interface) + " " + provision.Quote(cidr(v.Addresses[s.node.Name], v.Network)) + "\n")
+		name := provision.Quote(v.Interface)
+		ours.WriteString("foreign " + name + " " + provision.Quote(cidr(v.Addresses[s.node.Name], v.Network)) + "\n")
+		tidy.WriteString("gone " + name + "\n")
 	}
 	return provision.Undo{
 		Save: "cat " + provision.Manifest + " >manifest 2>/dev/null || : >manifest\nls /sys/class/net >links\n" +
@@ -61,7 +62,7 @@ func (s interfaces) Undo() provision.Undo {
 fi
 if command -v networkctl >/dev/null && systemctl is-active --quiet systemd-networkd.service; then networkctl reload || true; fi
 while IFS='	' read -r kind name _ how; do
-	[ "$kind" = interface ] || continue
+	[ "$kind" = interface ] && grep -qxF "$name" links || continue
 	addr=${how#* }
 	if [ ! -e "/sys/class/net/$name" ] && [ "${how%% *}" = ` + created + ` ]; then
 		ip link add link "${name%.*}" name "$name" type vlan id "${name##*.}" || try [ -e "/sys/class/net/$name" ]
@@ -71,7 +72,12 @@ while IFS='	' read -r kind name _ how; do
 	try ip link set dev "$name" up
 	try ip addr replace "$addr" brd + dev "$name"
 done <manifest
-ip -4 route show >now
+foreign() {
+	grep -qxF "$1" links && ! grep -qxF "$1 $2" addrs && ip -4 -o addr show dev "$1" | grep -qF " $2 " || return 0
+	echo 1 >"/proc/sys/net/ipv4/conf/$1/promote_secondaries"
+	ip addr del "$2" dev "$1" || try [ -z "$(ip -4 -o addr show dev "$1" | grep -F " $2 ")" ]
+}
+` + ours.String() + `ip -4 route show >now
 while read -r route; do
 	grep -qxF "$route" now || case $route in
 	*" proto kernel "*) ;; # the address brings it
@@ -119,7 +125,9 @@ func (s iptables) Undo() provision.Undo {
 		Files: []string{recordPrefix + "v4.loaded", recordPrefix + "v6.loaded"},
 		Units: rulesUndoUnits,
 		Save: `for tool in iptables ip6tables; do
-	$tool-save >$tool 2>/dev/null || : >$tool
+	: >$tool
+	! command -v $tool-save >/dev/null || $tool-save >$tool 2>/dev/null || [ ! -s $tool ]
+	[ "$(grep -c '^\*' $tool)" = "$(grep -c '^COMMIT' $tool)" ]
 done
 for u in ` + units + `; do
 	if systemctl is-active --quiet $u; then : >$u; fi
@@ -175,7 +183,8 @@ fi
 
 // Undo lets the daemons run what they ran: stopped the last one first where it
 // did not run, a start that waits its turn included; started or reloaded the
-// first one first where it did.
+// first one first where it did. A daemon that had not told what it loaded has not
+// loaded what the change has brought.
 func (s services) Undo() provision.Undo {
 	return provision.Undo{
 		Units: []string{"conntrackd.service", "haproxy.service", "keepalived.service"},
@@ -186,14 +195,16 @@ func (s services) Undo() provision.Undo {
 	[ -e $u.active ] || [ "$(systemctl show -p LoadState $u.service)" != LoadState=loaded ] || try systemctl stop $u.service
 done
 settle() {
-	[ -e $1.active ] || return 0
-	if ! systemctl is-active --quiet $1.service; then
+	if [ ! -e $1.active ]; then
+		:
+	elif ! systemctl is-active --quiet $1.service; then
 		systemctl reset-failed $1.service 2>/dev/null
 		try systemctl start $1.service
 	elif ! cmp -s $1.loaded ` + provision.LoadedDir + `/$1.service; then
 		try systemctl $2 $1.service
 		[ $1 != conntrackd ] || ask
 	fi
+	[ -s $1.loaded ] || rm -f ` + provision.LoadedDir + `/$1.service
 }
 ask() {
 	n=0
