@@ -8,9 +8,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Under sudo the tree belongs to somebody else, and git tells root nothing of it.
 E2E_ENV = FWPROV_E2E=1
-E2E = $(SUDO) env PATH="$$PATH" $(E2E_ENV) GOFLAGS=-buildvcs=false $(GO) test -count=1 -timeout 70m
+E2E = $(SUDO) env PATH="$$PATH" $(E2E_ENV) GOFLAGS=-buildvcs=false $(GO) test -count=1 -timeout 70m -parallel 4
 
-.PHONY: build demo test lint unit e2e test-faults test-kills test-traffic fuzz setup clean
+.PHONY: build demo test lint unit e2e test-kills fuzz setup clean
 
 build:
 	$(GO) build -o build/fwprov ./cmd/fwprov
@@ -30,22 +30,15 @@ unit:
 	$(GO) test ./...
 
 # On real daemons, on both images: a pair's life from nothing to a reboot, every step by itself, and what must not go
-# wrong. What takes long, or measures milliseconds, has targets of its own below.
+# wrong.
 e2e: setup
 	$(E2E) ./e2e/lab
-	$(E2E) -run 'TestGuide|TestMinimal|TestBareMachines|TestConformance|TestLockout|TestHistory' ./e2e
+	$(E2E) ./e2e
 
-# Faults of the nodes, and secrets searched for everywhere.
-test-faults: setup
-	$(E2E) -run 'TestFaults|TestSecrets' -v ./e2e
-
-# The program killed 200 times, the connection and the power cut 20 times each: an hour or two.
+# The program killed 200 times, the connection and the power cut 20 times each: the better part of an hour.
 test-kills: E2E_ENV += FWPROV_KILLS=200
 test-kills: setup
 	$(E2E) -timeout 8h -run TestKills -v ./e2e
-
-test-traffic: setup
-	$(E2E) -run TestTraffic -v ./e2e
 
 # Everything that reads what somebody else has written, one target after the other: FUZZ=30s for a short while.
 # FuzzQuote starts shells, so it gets less.

@@ -22,6 +22,7 @@ import (
 // are found by a new look (Apply fails otherwise), then nothing is left to do,
 // and carrying out the same changes again does no harm.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for _, image := range []string{lab.Debian, lab.EL} {
 		t.Run(image, func(t *testing.T) {
 			t.Parallel()

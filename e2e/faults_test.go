@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -86,12 +87,44 @@ var runningFaults = []fault{
 	},
 	{
 		what: "a full table of connections", code: 1,
-		breaks: `awk 'BEGIN { for (i = 0; i < 400000; i++) printf "-A -s 127.0.%d.1 -d 127.1.0.1 -p tcp --sport %d --dport 9 --state ESTABLISHED -u SEEN_REPLY,ASSURED -t 3600\n", i / 60000, 1024 + i % 60000 }' >/run/table
-conntrack -R /run/table 2>&1 | grep 'not enough memory'`,
-		mends: "conntrack -D -s 127.0.0.0/8 >/dev/null 2>&1; rm /run/table",
+		breaks: "cat >/run/fill.py <<'END'\n" + fillTable + `END
+systemd-run --quiet --unit=fill python3 /run/fill.py
+n=0
+until [ -e /run/filled ] || [ $n -ge 600 ]; do sleep 0.1; n=$((n + 1)); done
+[ -e /run/filled ]`,
+		mends: "systemctl stop fill; conntrack -F 2>/dev/null; rm /run/fill.py /run/filled",
 		words: []string{"no answer within", "is SSH let through", "table of connections"},
 	},
 }
+
+// fillTable makes connections, by netlink, until the kernel has no room for more,
+// and again as soon as it has: connections of others come to an end. None of ours
+// can be dropped in favour of another, and none is told the peer.
+const fillTable = `import socket, struct, time
+def attr(kind, data): return struct.pack("HH", len(data) + 4, kind) + data + b"\0" * (-len(data) % 4)
+def nest(kind, *parts): return attr(kind | 0x8000, b"".join(parts))
+def flow(kind, src, dst, sport, dport):
+    ports = attr(1, b"\x11"), attr(2, struct.pack(">H", sport)), attr(3, struct.pack(">H", dport))
+    return nest(kind, nest(1, attr(1, src), attr(2, dst)), nest(2, *ports))
+def read(name): return int(open("/proc/sys/net/netfilter/nf_conntrack_" + name).read())
+rest = attr(3, struct.pack(">I", 0xe)) + attr(7, struct.pack(">I", 3600))
+def entry(n):
+    a, b, port = bytes((127, n // 15360000, n // 60000 % 256, 1)), bytes((127, 1, 0, 1)), 1024 + n % 60000
+    m = struct.pack("BBH", 2, 0, 0) + flow(1, a, b, port, 9) + flow(2, b, a, 9, port) + rest
+    return struct.pack("IHHII", len(m) + 16, 0x100, 0x401, 0, 0) + m
+kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+kernel.setsockopt(socket.SOL_SOCKET, 33, 1 << 22)
+n, most = 0, read("max")
+while True:
+    room = most - read("count")
+    if room > 0:
+        room = min(room, 200)
+        kernel.send(b"".join(entry(i) for i in range(n, n + room)))
+        n += room
+    else:
+        open("/run/filled", "w")
+        time.sleep(0.001)
+`
 
 // taken lets somebody else listen on a port.
 func taken(addr string, port int) string {
@@ -107,6 +140,7 @@ ss -Hltn 'sport = :%[2]d' | grep -q .`, addr, port)
 
 // TestFaults breaks machines in every way that comes to mind.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	for _, image := range []string{lab.EL, lab.Debian} {
 		t.Run(image, func(t *testing.T) {
 			t.Parallel()
@@ -154,14 +188,14 @@ func (r *rig) always() *rig {
 func (r *rig) befall(f fault, nodes ...string) {
 	r.t.Helper()
 	for _, n := range nodes {
-		r.on(n, "set -e\n"+f.breaks)
-	}
-	mend := func() {
-		for _, n := range nodes {
-			r.on(n, f.mends)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		res, err := r.lab.Exec(ctx, n, "sh", "-c", "set -e\n"+f.breaks)
+		cancel()
+		if err != nil || res.Code != 0 {
+			r.t.Fatalf("%s on %s: %v, status %d\n%s%s", f.what, n, err, res.Code, res.Stdout, res.Stderr)
 		}
+		defer r.on(n, f.mends)
 	}
-	defer func() { mend() }()
 	before := r.states()
 	out, errs, code := r.run(nil, "apply", r.file, "--confirm-timeout", "30s")
 	if code != f.code {
@@ -187,9 +221,17 @@ func (r *rig) freshFaults(list []fault) {
 	}
 }
 
+// notPermanent is lost when firewalld is stopped and started.
+var notPermanent = fault{
+	what: "a port that firewalld has open for the time being", code: 1,
+	breaks: "firewall-cmd -q --add-port=2299/tcp", mends: "firewall-cmd -q --remove-port=2299/tcp",
+	words: []string{"settings that are not permanent", "firewall-cmd --runtime-to-permanent"},
+}
+
 const closed = "http://127.0.0.1:9/" // nobody listens there
 
 var elFaults = []fault{
+	notPermanent,
 	{
 		what: "a repository that cannot be reached", code: 1,
 		breaks: "cp /etc/yum.repos.d/lab.repo /run/ && sed -i 's|^baseurl=.*|baseurl=" + closed + "|' /etc/yum.repos.d/lab.repo",
@@ -205,6 +247,7 @@ var elFaults = []fault{
 }
 
 var debianFaults = []fault{
+	notPermanent,
 	{
 		what: "a repository that cannot be reached", code: 1,
 		breaks: "cp /etc/apt/sources.list /run/ && echo 'deb [trusted=yes] " + closed + " ./' >/etc/apt/sources.list",

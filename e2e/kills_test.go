@@ -32,18 +32,18 @@ var killsEdits = []string{
 
 // blow is a way in which a run ends that nobody wanted.
 type blow struct {
-	name  string
-	image string
-	share int // of the moments: one in so many
+	name   string
+	images []string // the first one has all the moments of make test
+	share  int      // of the moments: one in so many
 	// strike cuts the run off and returns what has to be mended before it goes on.
 	strike func(r *rig, run *exec.Cmd, node string) (mend func())
 	within time.Duration // until nothing is pending any more
 }
 
 var blows = []blow{
-	{"killed", lab.EL, 1, (*rig).killRun, confirmTimeout + 8*time.Second},
-	{"cut", lab.Debian, 10, (*rig).cutRun, confirmTimeout + 8*time.Second},
-	{"power", lab.EL, 10, (*rig).cutPower, confirmTimeout + 15*time.Second}, // a boot among it
+	{"killed", []string{lab.EL, lab.Debian}, 1, (*rig).killRun, confirmTimeout + 8*time.Second},
+	{"cut", []string{lab.Debian}, 10, (*rig).cutRun, confirmTimeout + 8*time.Second},
+	{"power", []string{lab.EL}, 10, (*rig).cutPower, confirmTimeout + 15*time.Second}, // a boot among it
 }
 
 // TestKills ends runs at moments spread over them. Whatever the moment, each node
@@ -52,6 +52,7 @@ var blows = []blow{
 // the program is killed, and a tenth as often the connection and the power are
 // cut; FWPROV_SEED repeats the moments of another run.
 func TestKills(t *testing.T) {
+	t.Parallel()
 	number := func(name string, otherwise uint64) uint64 {
 		n, err := strconv.ParseUint(os.Getenv(name), 10, 64)
 		if err != nil {
@@ -61,31 +62,39 @@ func TestKills(t *testing.T) {
 	}
 	seed := number("FWPROV_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("FWPROV_SEED=%d", seed)
+	all := int(number("FWPROV_KILLS", 0))
 	for i, b := range blows {
-		moments := 5
-		if n := int(number("FWPROV_KILLS", 0)); n > 0 {
-			moments = max(n/b.share, 5)
+		moments, images := 5, b.images[:1]
+		if all > 0 {
+			images = b.images
+			moments = max(all/b.share/len(images), 5)
 		}
-		t.Run(b.name, func(t *testing.T) {
-			t.Parallel()
-			draw := rand.New(rand.NewPCG(seed, uint64(i)))
-			installs := max(moments/10, 1)
-			var took time.Duration
-			t.Run("edits", func(t *testing.T) { took = struckEdits(t, b, draw, moments-installs) })
-			if took == 0 {
-				return
-			}
-			for n := range installs {
-				t.Run(fmt.Sprintf("install %d", n+1), func(t *testing.T) { struckInstall(t, b, draw, took) })
-			}
-		})
+		for j, image := range images {
+			t.Run(b.name+" "+image, func(t *testing.T) {
+				t.Parallel()
+				struckAll(t, b, image, rand.New(rand.NewPCG(seed, uint64(10*i+j))), moments)
+			})
+		}
+	}
+}
+
+// struckAll strikes at so many moments, every tenth of them in an install.
+func struckAll(t *testing.T, b blow, image string, draw *rand.Rand, moments int) {
+	installs := max(moments/10, 1)
+	var took time.Duration
+	t.Run("edits", func(t *testing.T) { took = struckEdits(t, b, image, draw, moments-installs) })
+	if took == 0 {
+		return
+	}
+	for n := range installs {
+		t.Run(fmt.Sprintf("install %d", n+1), func(t *testing.T) { struckInstall(t, b, image, draw, took) })
 	}
 }
 
 // struckEdits strikes at applies that turn one inventory into the other and back. It
 // returns how long the first install took.
-func struckEdits(t *testing.T, b blow, draw *rand.Rand, moments int) time.Duration {
-	r := up(t, "kills-"+b.name, b.image, []byte(trafficInventory+"\nvlan \"mgmt\" { id = 5 }\nvlan \"guest\" {\n  id      = 9\n  network = \"10.10.9.0/24\"\n}\n"))
+func struckEdits(t *testing.T, b blow, image string, draw *rand.Rand, moments int) time.Duration {
+	r := up(t, "kills-"+b.name+"-"+image, image, []byte(trafficInventory+"\nvlan \"mgmt\" { id = 5 }\nvlan \"guest\" {\n  id      = 9\n  network = \"10.10.9.0/24\"\n}\n"))
 	install := r.timed()
 	here, err := os.ReadFile(r.file)
 	if err != nil {
@@ -150,8 +159,8 @@ func struckEdits(t *testing.T, b blow, draw *rand.Rand, moments int) time.Durati
 
 // struckInstall strikes at the first install of untouched machines. What packages
 // bring may stay.
-func struckInstall(t *testing.T, b blow, draw *rand.Rand, took time.Duration) {
-	r := up(t, "kills-"+b.name+"-new", b.image, []byte(trafficInventory))
+func struckInstall(t *testing.T, b blow, image string, draw *rand.Rand, took time.Duration) {
+	r := up(t, "kills-"+b.name+"-"+image+"-new", image, []byte(trafficInventory))
 	before := r.states()
 	b.within += took // packages are installed to the end
 	at := time.Duration(draw.Int64N(int64(took)))

@@ -22,6 +22,7 @@ const confirmTimeout = 5 * time.Second
 
 // TestLockout applies what cuts the operator off.
 func TestLockout(t *testing.T) {
+	t.Parallel()
 	for image, cases := range map[string][]func(*rig){
 		lab.EL:     {(*rig).rulesShutOut, (*rig).addressTaken, (*rig).routeBroken, (*rig).killedBeforeConfirming, (*rig).rebootWhilePending},
 		lab.Debian: {(*rig).rulesShutOut, (*rig).addressTaken, (*rig).rebootWhilePending},

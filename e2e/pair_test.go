@@ -17,6 +17,7 @@ import (
 
 // TestGuide takes the guide's pair from nothing through its life, on each image.
 func TestGuide(t *testing.T) {
+	t.Parallel()
 	for _, image := range []string{lab.Debian, lab.EL} {
 		t.Run(image, func(t *testing.T) {
 			t.Parallel()
@@ -34,6 +35,7 @@ func TestGuide(t *testing.T) {
 
 // TestMinimal does the same with every default.
 func TestMinimal(t *testing.T) {
+	t.Parallel()
 	for _, image := range []string{lab.Debian, lab.EL} {
 		t.Run(image, func(t *testing.T) {
 			t.Parallel()
@@ -51,6 +53,7 @@ func TestMinimal(t *testing.T) {
 // TestBareMachines applies where no firewall runs: nothing tracks connections
 // before our rules do, and the connection that loads them must survive it.
 func TestBareMachines(t *testing.T) {
+	t.Parallel()
 	t.Parallel()
 	r := up(t, "bare-debian", lab.Debian, inventories.Minimal)
 	for _, n := range r.pair.Nodes {

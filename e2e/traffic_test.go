@@ -63,22 +63,32 @@ allow "routed" {
 }
 `
 
-// TestTraffic changes a pair under load, on each image.
+// TestTraffic changes pairs under load. Nothing but these labs runs meanwhile: it
+// is milliseconds that are told apart.
 func TestTraffic(t *testing.T) {
-	for _, image := range []string{lab.Debian, lab.EL} {
-		t.Run(image, func(t *testing.T) {
+	for name, run := range map[string]func(r *rig){
+		lab.Debian: func(r *rig) {
+			r.t.Run("unnoticed", func(t *testing.T) { r.with(t).unnoticed() })
+			r.t.Run("drained", func(t *testing.T) { r.with(t).drained() })
+		},
+		lab.EL: func(r *rig) {
+			r.t.Run("unnoticed", func(t *testing.T) { r.with(t).unnoticed() })
+			r.t.Run("drained", func(t *testing.T) { r.with(t).drained() })
+			r.t.Run("killed", func(t *testing.T) { r.with(t).killedBetween() })
+		},
+		lab.EL + " together": func(r *rig) {
+			r.t.Run("agreed", func(t *testing.T) { r.with(t).agreed() })
+			r.t.Run("alone", func(t *testing.T) { r.with(t).alone() })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := up(t, "traffic-"+image, image, []byte(trafficInventory))
+			image, _, _ := strings.Cut(name, " ")
+			r := up(t, "traffic-"+strings.ReplaceAll(name, " ", "-"), image, []byte(trafficInventory))
 			r.apply()
 			r.healthy()
 			r.holder(10 * time.Second)
-			t.Run("unnoticed", func(t *testing.T) { r.with(t).unnoticed() })
-			t.Run("drained", func(t *testing.T) { r.with(t).drained() })
-			if image == lab.EL {
-				t.Run("agreed", func(t *testing.T) { r.with(t).agreed() })
-				t.Run("alone", func(t *testing.T) { r.with(t).alone() })
-				t.Run("killed", func(t *testing.T) { r.with(t).killedBetween() })
-			}
+			run(r)
 		})
 	}
 }

@@ -71,7 +71,8 @@ func debianUnitNames(names []string) []string {
 
 // transaction runs a package manager to its end whatever becomes of the
 // connection: cut off in the middle it would leave packages half installed.
-// What it prints goes to a file, which is followed. For half a minute it waits
+// What it prints goes to a file, which is followed; if it fails, what it said of
+// errors stands at the end. For half a minute it waits
 // for another package manager to end: "patient COMMAND..." runs a command again
 // while that holds its lock.
 func transaction(script string) string {
@@ -97,6 +98,7 @@ pid=$!
 tail -n +1 -f -s 0.2 --pid=$pid "$log" || true
 rc=0
 wait $pid || rc=$?
+[ $rc -eq 0 ] || grep -E '^(E: |W: Failed|Error: )' "$log" | sort -u | tail -n 10 || true
 rm -f "$log"
 [ $rc -eq 0 ] || exit $rc
 `
