@@ -41,13 +41,13 @@ test-kills: setup
 	$(E2E) -timeout 8h -run TestKills -v ./e2e
 
 # Everything that reads what somebody else has written, one target after the other: FUZZ=30s for a short while.
-# FuzzQuote starts shells, so it gets less.
+# What no node says gets less: FuzzQuote starts shells, FuzzLoad reads inventories.
 FUZZ ?= 1000000x
 FUZZ_SLOW ?= 20000x
 fuzz:
 	@set -e; for p in $$($(GO) list ./...); do \
 		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || :); do \
-			n=$(FUZZ); [ $$f != FuzzQuote ] || n=$(FUZZ_SLOW); \
+			n=$(FUZZ); case $$f in FuzzQuote|FuzzLoad) n=$(FUZZ_SLOW) ;; esac; \
 			echo "== $$p $$f"; \
 			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $$n -fuzzminimizetime 10x $$p; \
 		done; \

@@ -16,5 +16,9 @@ func Format(src []byte, name string) ([]byte, *Source, hcl2.Diagnostics) {
 		s.maskBroken(name)
 		return nil, s, sorted(strip(diags), name)
 	}
-	return hclwrite.Format(src), s, nil
+	out := hclwrite.Format(src)
+	if _, diags := hclsyntax.ParseConfig(out, name, hcl2.InitialPos); diags.HasErrors() {
+		return src, s, nil // "10.1. 3" loses its space, and is no number then
+	}
+	return out, s, nil
 }
