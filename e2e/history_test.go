@@ -24,7 +24,6 @@ import (
 // operators and interrupts that come in each other's way.
 func TestHistory(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	// What is waited for here is not what this test is about.
 	quick := strings.NewReplacer(`interval      = "30s"`, `interval      = "2s"`, `fast_interval = "10s"`, `fast_interval = "1s"`, `mode      = "alarm"`, "", `transport = "multicast"`, "")
 	r := up(t, "history-debian", lab.Debian, []byte(quick.Replace(string(inventories.Guide))))

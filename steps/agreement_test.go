@@ -132,7 +132,8 @@ func TestHandover(t *testing.T) {
 	hash := provision.Hash([]byte(old))
 	base := debian12().With(provision.Facts{
 		"unit keepalived.service ActiveState": "active", "loaded keepalived.service": hash,
-		"content " + keepalivedConf: old, "file " + keepalivedConf: hash + " 0600 0:0", runsDisk: "yes",
+		"loaded keepalived.service.d": keepalived(s).started(debian12()),
+		"content " + keepalivedConf:   old, "file " + keepalivedConf: hash + " 0600 0:0", runsDisk: "yes",
 	})
 	const drain = "the VIPs move to fw02 and stay there: about 0.6 s without them; routed connections survive, proxied ones end"
 	for _, tt := range []struct {
@@ -144,6 +145,7 @@ func TestHandover(t *testing.T) {
 	}{
 		{"an instance more", nil, true, "", drain},
 		{"nobody recorded what was loaded", provision.Facts{"loaded keepalived.service": ""}, true, "", drain},
+		{"its unit has changed since", provision.Facts{"loaded keepalived.service.d": "old"}, true, "", drain},
 		{"it runs something else than the file", provision.Facts{runsDisk: ""}, true, "settings that cannot be known",
 			"both nodes are changed together, without a standby meanwhile; nobody holds the VIPs for the time of an election, about 3.4 s"},
 		{"another router id", provision.Facts{"content " + keepalivedConf: strings.ReplaceAll(old, "virtual_router_id 1", "virtual_router_id 77")}, true, "", drain},

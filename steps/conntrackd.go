@@ -59,6 +59,9 @@ func (s conntrackd) Files(f provision.Facts) []provision.File {
 // loaded is the hash of the configuration that the daemon has to have loaded.
 func (s conntrackd) loaded(f provision.Facts) string { return provision.LoadedHash(s.config(f)) }
 
+// started is the hash of what says how the daemon is started.
+func (s conntrackd) started(f provision.Facts) string { return provision.LoadedHash(s.dropIn(f)) }
+
 func (s conntrackd) config(f provision.Facts) []byte {
 	version := f.Get("version", "conntrackd")
 	mode := "FTFW"
@@ -146,7 +149,7 @@ func (s conntrackd) dropIn(f provision.Facts) []byte {
 	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=network-online.target\n" + unit)
 	// A daemon that was killed leaves its lock, and the next does not start.
 	b.WriteString("\n[Service]\nExecStartPre=-/bin/rm -f " + conntrackdLock + "\n")
-	b.WriteString(loadedLines("conntrackd.service", false, conntrackdConf))
+	b.WriteString(loadedLines("conntrackd.service", false, conntrackdConf, conntrackdDropIn))
 	if s.pair.StateSync.Mode == inventories.ModeFTFW && !versionAtLeast(f.Get("version", "conntrackd"), "1.4.5") {
 		// What StartupResync does since 1.4.5.
 		b.WriteString("ExecStartPost=-/bin/sh -c 'for i in 1 2 3 4 5; do conntrackd -n && break; sleep 1; done'\n")

@@ -106,15 +106,22 @@ func holds(f provision.Facts, v inventories.VIP) bool {
 }
 
 // loadedLines are the lines of a drop-in that let a unit record, at each start
-// and each reload, the hash of the configuration it loads, so that a restart
-// or reload that is owed is seen from the node alone. Only root may read it: what
-// a secret is can be guessed from the hash of the file that it is in.
-func loadedLines(unit string, reload bool, files ...string) string {
-	record := "/bin/sh -c 'umask 077; mkdir -p " + provision.LoadedDir + " && cat " + strings.Join(files, " ") +
-		" | sha256sum >" + provision.LoadedDir + "/" + unit + "'"
-	lines := "ExecStartPre=" + record + "\n"
+// and each reload, the hash of the configuration it loads, and at each start that
+// of the files that say how it is started, so that a restart or reload that is
+// owed is seen from the node alone. Only root may read it: what a secret is can be
+// guessed from the hash of the file that it is in.
+func loadedLines(unit string, reload bool, conf string, start ...string) string {
+	record := func(to string, files ...string) string {
+		return "cat " + strings.Join(files, " ") + " | sha256sum >" + provision.LoadedDir + "/" + to
+	}
+	const sh = "/bin/sh -c 'umask 077; mkdir -p " + provision.LoadedDir + " && "
+	lines := "ExecStartPre=" + sh + record(unit, conf) + " && " + record(startRecord(unit), start...) + "'\n"
 	if reload {
-		lines += "ExecReload=" + record + "\n"
+		lines += "ExecReload=" + sh + record(unit, conf) + "'\n"
 	}
 	return lines
 }
+
+// startRecord is where it is recorded how a unit was started, named after the
+// folder of its drop-ins.
+func startRecord(unit string) string { return unit + ".d" }

@@ -18,11 +18,11 @@ func (s services) handover(f provision.Facts, c *provision.Change) {
 		peer.Name, about(skew(s.pair.VRRP, peer)))
 	switch {
 	case c.Target != "keepalived.service":
-		if c.Why == whyRestart && c.Target == "haproxy.service" {
+		if isRestart(c.Why) && c.Target == "haproxy.service" {
 			c.Disruptive, c.Cost = true, drain
 		}
 		return
-	case c.Why != whyRestart && c.Why != whyReload:
+	case !isRestart(c.Why) && c.Why != whyReload:
 		return
 	}
 	t := s.transition(f)
@@ -30,11 +30,11 @@ func (s services) handover(f provision.Facts, c *provision.Change) {
 	case len(t.differs) > 0:
 		c.Together = strings.Join(t.differs, ", ")
 		c.Cost = fmt.Sprintf("both nodes are changed together, without a standby meanwhile; the VIPs stay with %s, and nothing is interrupted", s.node.Name)
-		if c.Why == whyRestart || t.anew {
+		if isRestart(c.Why) || t.anew {
 			c.Disruptive = true
 			c.Cost = fmt.Sprintf("both nodes are changed together, without a standby meanwhile; nobody holds the VIPs for the time of an election, about %s", about(electionTime(s.pair.VRRP, s.node)))
 		}
-	case c.Why == whyRestart || t.anew:
+	case isRestart(c.Why) || t.anew:
 		c.Disruptive, c.Cost = true, drain
 	}
 }
@@ -89,7 +89,8 @@ func (s services) Undrain(kept bool) string { return undrainScript(drainFile(kep
 
 // Suspended are the facts of keepalived: it may be stopped to drain a node.
 func (services) Suspended() []string {
-	return []string{provision.Key("unit", "keepalived.service", "ActiveState"), provision.Key("loaded", "keepalived.service"), provision.Key("drain", "apply")}
+	return []string{provision.Key("unit", "keepalived.service", "ActiveState"), provision.Key("loaded", "keepalived.service"),
+		provision.Key("loaded", startRecord("keepalived.service")), provision.Key("drain", "apply")}
 }
 
 var _ provision.Undoer = keepalived{}

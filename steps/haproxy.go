@@ -51,8 +51,8 @@ func (s haproxy) Files(f provision.Facts) []provision.File {
 		{Path: haproxyDropIn, Content: s.dropIn(f)},
 	}
 	if !hasLocalPeer(f) {
-		path, name := haproxyOptions(f)
-		out = append(out, provision.File{Path: path, Content: []byte(fmt.Sprintf("# Managed by fwprov.\n%s=\"-L %s\"\n", name, s.pair.FQDN(s.node)))})
+		path, _ := haproxyOptions(f)
+		out = append(out, provision.File{Path: path, Content: s.options(f)})
 	}
 	return out
 }
@@ -71,6 +71,21 @@ func (s haproxy) loaded(f provision.Facts) string {
 		return ""
 	}
 	return provision.LoadedHash(s.config(f))
+}
+
+// started is the hash of what says how the daemon is started.
+func (s haproxy) started(f provision.Facts) string {
+	start := s.dropIn(f)
+	if !hasLocalPeer(f) {
+		start = append(start, s.options(f)...)
+	}
+	return provision.LoadedHash(start)
+}
+
+// options is the content of the options file.
+func (s haproxy) options(f provision.Facts) []byte {
+	_, name := haproxyOptions(f)
+	return []byte(fmt.Sprintf("# Managed by fwprov.\n%s=\"-L %s\"\n", name, s.pair.FQDN(s.node)))
 }
 
 // hasLocalPeer: a node finds itself among the peers by its hostname, or by what
@@ -197,7 +212,12 @@ func (s haproxy) dropIn(f provision.Facts) []byte {
 	var b strings.Builder
 	unit, service := restartForever(f)
 	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=network-online.target " + divertUnit + "\n" + unit)
-	b.WriteString("\n[Service]\n" + loadedLines("haproxy.service", true, haproxyConf) + service)
+	start := []string{haproxyDropIn}
+	if !hasLocalPeer(f) {
+		path, _ := haproxyOptions(f)
+		start = append(start, path)
+	}
+	b.WriteString("\n[Service]\n" + loadedLines("haproxy.service", true, haproxyConf, start...) + service)
 	if countsFiles(f) {
 		b.WriteString("LimitNOFILE=65536\n")
 	}

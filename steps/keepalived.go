@@ -54,6 +54,9 @@ func (s keepalived) loaded(f provision.Facts) string {
 	return provision.LoadedHash(s.config(f, s.pair.VRRP.Password.Reveal()))
 }
 
+// started is the hash of what says how the daemon is started.
+func (s keepalived) started(f provision.Facts) string { return provision.LoadedHash(s.dropIn(f)) }
+
 // maskPasswords masks the passwords of a configuration, whoever wrote it, and
 // tells one that is not ours from ours. What is masked already stays as it is.
 func maskPasswords(conf []byte, ours inventories.Secret) []byte {
@@ -221,7 +224,7 @@ func (s keepalived) dropIn(f provision.Facts) []byte {
 	var b strings.Builder
 	unit, service := restartForever(f)
 	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=" + strings.Join(after, " ") + "\n" + drainConditions(f) + unit)
-	b.WriteString("\n[Service]\n" + refuseOpen + loadedLines("keepalived.service", true, keepalivedConf) + service + "KillMode=mixed\n")
+	b.WriteString("\n[Service]\n" + refuseOpen + loadedLines("keepalived.service", true, keepalivedConf, keepalivedDropIn) + service + "KillMode=mixed\n")
 	return []byte(b.String())
 }
 

@@ -25,21 +25,22 @@ var (
 
 // daemon is a unit that loads a configuration we write.
 type daemon struct {
-	unit   string
-	loaded string // hash of what it has to have loaded, "" if it must not run
-	reload bool   // takes a new configuration without a restart
-	after  string // sh, run once it was started, restarted or reloaded
-	proof  string // sh, defines proved, which is called around a reload: with "before", then with "after"
-	held   bool   // must not run as long as the node is drained
+	unit    string
+	loaded  string // hash of what it has to have loaded, "" if it must not run
+	started string // hash of what says how it is started
+	reload  bool   // takes a new configuration without a restart
+	after   string // sh, run once it was started, restarted or reloaded
+	proof   string // sh, defines proved, which is called around a reload: with "before", then with "after"
+	held    bool   // must not run as long as the node is drained
 }
 
 func (services) Name() string { return "services" }
 
 func (s services) daemons(f provision.Facts) []daemon {
 	return []daemon{
-		{unit: "conntrackd.service", loaded: conntrackd(s).loaded(f), after: s.afterConntrackd(f)},
-		{unit: "haproxy.service", loaded: haproxy(s).loaded(f), reload: true, proof: haproxyProof()},
-		{unit: "keepalived.service", loaded: keepalived(s).loaded(f), reload: true, held: !tracksFiles(f)},
+		{unit: "conntrackd.service", loaded: conntrackd(s).loaded(f), started: conntrackd(s).started(f), after: s.afterConntrackd(f)},
+		{unit: "haproxy.service", loaded: haproxy(s).loaded(f), started: haproxy(s).started(f), reload: true, proof: haproxyProof()},
+		{unit: "keepalived.service", loaded: keepalived(s).loaded(f), started: keepalived(s).started(f), reload: true, held: !tracksFiles(f)},
 	}
 }
 
@@ -96,12 +97,16 @@ func (s services) Plan(f provision.Facts) ([]provision.Change, error) {
 const (
 	whyReload  = "reload: runs an older configuration"
 	whyRestart = "restart: runs an older configuration"
+	whyStart   = "restart: was started in another way than its unit now says"
 )
+
+func isRestart(why string) bool { return why == whyRestart || why == whyStart }
 
 // plan compares a unit with what it has to be: enabled, running, with the
 // configuration on disk.
 func (d daemon) plan(f provision.Facts) []provision.Change {
-	active, enabled, loaded := provision.Key("unit", d.unit, "ActiveState"), provision.Key("unit", d.unit, "UnitFileState"), provision.Key("loaded", d.unit)
+	active, enabled := unitKeys(d.unit)
+	loaded, started := provision.Key("loaded", d.unit), provision.Key("loaded", startRecord(d.unit))
 	if d.loaded == "" {
 		return d.planOff(f, active, enabled)
 	}
@@ -115,17 +120,17 @@ func (d daemon) plan(f provision.Facts) []provision.Change {
 		out = append(out, provision.Change{Target: d.unit, Action: provision.Run, Why: "enable: starts at boot",
 			From: f.Select(enabled), Makes: provision.Facts{enabled: "enabled"}, Script: script})
 	}
-	c := provision.Change{Target: d.unit, Action: provision.Run, From: f.Select(active, loaded),
-		Makes: provision.Facts{active: "active", loaded: d.loaded}}
+	c := provision.Change{Target: d.unit, Action: provision.Run, From: f.Select(active, loaded, started),
+		Makes: provision.Facts{active: "active", loaded: d.loaded, started: d.started}}
 	switch {
 	case f[active] != "active" && drained:
 		return out // fwprov undrain starts it
 	case f[active] != "active":
 		c.Why = "start: " + state(f[active])
 		c.Script = fmt.Sprintf("systemctl reset-failed %[1]s 2>/dev/null || true\nsystemctl start %[1]s\n", d.unit)
-	case f[loaded] == d.loaded:
+	case f[loaded] == d.loaded && f[started] == d.started:
 		return out
-	case d.reload && f[loaded] != "":
+	case d.reload && f[loaded] != "" && f[started] == d.started:
 		// It may have been stopped meanwhile, to drain the node.
 		c.Why, c.Script = whyReload, "systemctl reload-or-restart "+d.unit+"\n"
 		if d.proof != "" {
@@ -133,8 +138,11 @@ func (d daemon) plan(f provision.Facts) []provision.Change {
 		}
 	default:
 		// Nothing recorded: it was started without our drop-in, with whatever
-		// options and configuration its package brought.
+		// options and configuration its package brought. Or that has changed.
 		c.Why, c.Script = whyRestart, "systemctl restart "+d.unit+"\n"
+		if f[loaded] == d.loaded {
+			c.Why = whyStart
+		}
 	}
 	if d.held {
 		c.Script = "[ ! -e " + drainRun + " ] || exit 0 # it is started when the node is undrained\n" + c.Script

@@ -190,21 +190,27 @@ func (s services) Undo() provision.Undo {
 		Units: []string{"conntrackd.service", "haproxy.service", "keepalived.service"},
 		Save: "for u in conntrackd haproxy keepalived; do\n" +
 			"\tif systemctl is-active --quiet $u.service; then : >$u.active; fi\n" +
-			"\tcat " + provision.LoadedDir + "/$u.service >$u.loaded 2>/dev/null || : >$u.loaded\ndone\n",
+			"\tcat " + provision.LoadedDir + "/$u.service >$u.loaded 2>/dev/null || : >$u.loaded\n" +
+			"\tcat " + provision.LoadedDir + "/$u.service.d >$u.started 2>/dev/null || : >$u.started\ndone\n",
 		Restore: `for u in keepalived haproxy conntrackd; do
 	[ -e $u.active ] || [ "$(systemctl show -p LoadState $u.service)" != LoadState=loaded ] || try systemctl stop $u.service
 done
+same() { cat ` + provision.LoadedDir + `/$1 2>/dev/null | cmp -s $2 -; }
 settle() {
 	if [ ! -e $1.active ]; then
 		:
 	elif ! systemctl is-active --quiet $1.service; then
 		systemctl reset-failed $1.service 2>/dev/null
 		try systemctl start $1.service
-	elif ! cmp -s $1.loaded ` + provision.LoadedDir + `/$1.service; then
+	elif ! same $1.service.d $1.started; then
+		try systemctl restart $1.service
+		[ $1 != conntrackd ] || ask
+	elif ! same $1.service $1.loaded; then
 		try systemctl $2 $1.service
 		[ $1 != conntrackd ] || ask
 	fi
 	[ -s $1.loaded ] || rm -f ` + provision.LoadedDir + `/$1.service
+	[ -s $1.started ] || rm -f ` + provision.LoadedDir + `/$1.service.d
 }
 ask() {
 	n=0

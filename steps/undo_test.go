@@ -63,25 +63,47 @@ func TestMovedVLANGoesBack(t *testing.T) {
 	}
 }
 
-// TestNobodyKnowsWhatRuns: a daemon that had not told what it has loaded before a
-// change has not loaded what the change brought, once that is undone.
-func TestNobodyKnowsWhatRuns(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "haproxy.service"), []byte("old\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	// every unit is active, and tells nothing when it is reloaded
-	fake := "systemctl() { :; }\nconntrackd() { :; }\n"
-	change := "for u in conntrackd haproxy keepalived; do echo new >" + dir + "/$u.service; done"
-	undone(t, func(s string) (string, error) {
-		out, err := exec.Command("sh", "-c", fake+s).CombinedOutput()
-		return string(out), err
-	}, services{}.Undo(), change, provision.LoadedDir, dir)
-	left, err := filepath.Glob(dir + "/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff([]string{dir + "/haproxy.service"}, left); d != "" {
-		t.Error(d)
+// TestDaemonsGoBack: a daemon is restarted or reloaded only if it has loaded
+// something since, and one that had not told before what it has loaded has not
+// loaded what the change brought.
+func TestDaemonsGoBack(t *testing.T) {
+	for _, tt := range []struct {
+		name, before, change string
+		did, left            []string
+	}{
+		{"nothing", "old >haproxy.service", ":", nil, []string{"haproxy.service"}},
+		{"a reload", "old | tee haproxy.service haproxy.service.d", "echo new >haproxy.service", []string{"reload haproxy.service"}, []string{"haproxy.service", "haproxy.service.d"}},
+		{"a restart", "old | tee haproxy.service haproxy.service.d", "echo new | tee haproxy.service haproxy.service.d", []string{"restart haproxy.service"}, []string{"haproxy.service", "haproxy.service.d"}},
+		{"daemons of others", ":", "for u in conntrackd haproxy keepalived; do echo new | tee $u.service $u.service.d; done",
+			[]string{"restart conntrackd.service", "restart haproxy.service", "restart keepalived.service"}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			in := func(script string) string { return "(cd " + dir + "; " + script + ") >/dev/null\n" }
+			before := tt.before
+			if before != ":" {
+				before = "echo " + before
+			}
+			// every unit is active, and tells nothing when it is reloaded
+			fake := "systemctl() { case $1 in re[ls]*) echo \"$1 $2\" ;; esac; }\nconntrackd() { :; }\n" + in(before)
+			out := undone(t, func(s string) (string, error) {
+				out, err := exec.Command("sh", "-c", fake+s).CombinedOutput()
+				return string(out), err
+			}, services{}.Undo(), in(tt.change), provision.LoadedDir, dir)
+			var did []string
+			for line := range strings.Lines(out) {
+				did = append(did, strings.TrimSpace(line))
+			}
+			if d := cmp.Diff(tt.did, did); d != "" {
+				t.Errorf("-want +did:\n%s", d)
+			}
+			left, err := filepath.Glob(dir + "/*")
+			for i, path := range left {
+				left[i] = filepath.Base(path)
+			}
+			if d := cmp.Diff(tt.left, left); err != nil || d != "" {
+				t.Errorf("%v\n-want +left:\n%s", err, d)
+			}
+		})
 	}
 }

@@ -179,6 +179,8 @@ func TestServicesPlan(t *testing.T) {
 	}{
 		{"nothing", "x", "", "", false},
 		{"keepalived started by others", "loaded keepalived.service", "", "keepalived.service " + whyRestart, true},
+		{"keepalived started by another unit", "loaded keepalived.service.d", "old", "keepalived.service " + whyStart, true},
+		{"haproxy started with other options", "loaded haproxy.service.d", "old", "haproxy.service " + whyStart, true},
 		{"another configuration of conntrackd", "loaded conntrackd.service", "old", "conntrackd.service " + whyRestart, false},
 		{"a failed haproxy", "unit haproxy.service ActiveState", "failed", "haproxy.service start: has failed", false},
 		{"a masked keepalived", "unit keepalived.service UnitFileState", "masked", "keepalived.service enable: starts at boot", false},
