@@ -114,6 +114,7 @@ func newApp(w *world) *cli.App {
 			validateCommand(w),
 			fmtCommand(w),
 			renderCommand(w),
+			graphCommand(w),
 			planCommand(w),
 			applyCommand(w),
 			verifyCommand(w),
