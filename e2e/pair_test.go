@@ -54,7 +54,6 @@ func TestMinimal(t *testing.T) {
 // before our rules do, and the connection that loads them must survive it.
 func TestBareMachines(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	r := up(t, "bare-debian", lab.Debian, inventories.Minimal)
 	for _, n := range r.pair.Nodes {
 		r.on(n.Name, "systemctl disable --now firewalld")

@@ -37,7 +37,6 @@ const (
 // file, changes it, and looks for all secrets on both sides.
 func TestSecrets(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	r := up(t, "secrets-debian", lab.Debian, inventories.Minimal)
 	s := newSecrets(r)
 	for _, n := range r.pair.Nodes {
