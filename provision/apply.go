@@ -36,7 +36,7 @@ func (e *RolledBackError) Unwrap() error { return e.Cause }
 var ErrStale = errors.New("the node has changed since the plan was made; nothing was changed, run fwprov again")
 
 // Apply carries out a plan that this Runner made, exactly as it is: nodes that
-// are not active first, side by side if none is. If one fails, those that come
+// are not active first, side by side if nobody uses them yet. If one fails, those that come
 // after it are left alone. A node that cannot be brought to its plan and
 // confirmed over a new connection goes back to what it was. The error joins
 // what went wrong: *LockedError, *RolledBackError, ErrStale, or the end of ctx,
@@ -50,7 +50,7 @@ func (r *Runner) Apply(ctx context.Context, p *Plan) (Summary, error) {
 
 func (r *Runner) applyPlan(ctx context.Context, p *Plan) (Summary, error) {
 	var apps []*application
-	for _, wave := range order(p.Nodes) {
+	for _, wave := range p.order() {
 		for _, n := range wave {
 			if len(n.Changes) > 0 {
 				apps = append(apps, newApplication(r, n))

@@ -10,6 +10,8 @@ import (
 type Plan struct {
 	Changes int         `json:"changes"`
 	Nodes   []*NodePlan `json:"nodes"`
+
+	inUse bool // somebody may be using the nodes, even if none is active
 }
 
 // NodePlan is what would change on one node.

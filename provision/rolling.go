@@ -37,7 +37,7 @@ func (r *Runner) waves(ctx context.Context, p *Plan, apps []*application) (Summa
 // carried out side by side, or together.
 func (r *Runner) stages(p *Plan, apps []*application) [][]*application {
 	var out [][]*application
-	for _, wave := range order(p.Nodes) {
+	for _, wave := range p.order() {
 		now := slices.DeleteFunc(slices.Clone(apps), func(a *application) bool { return !slices.Contains(wave, a.n) })
 		if len(now) > 0 {
 			out = append(out, now)

@@ -39,6 +39,9 @@ type Runner struct {
 	Dial func(ctx context.Context, node string) (Conn, error)
 	// Roles tells what each node is, from the facts of those that answered.
 	Roles func(map[string]Facts) map[string]Role
+	// Unused tells from the same facts whether nobody can be using the nodes yet:
+	// then they are changed side by side. Nil: nobody does unless one is active.
+	Unused func(map[string]Facts) bool
 	// ID is random, letters and digits: it names this run's staging folders and
 	// marks its output.
 	ID string
@@ -263,6 +266,7 @@ func (r *Runner) Plan(ctx context.Context) *Plan {
 		}
 	}
 	roles := r.Roles(byName)
+	p.inUse = r.Unused != nil && !r.Unused(byName)
 	_ = each(r.Nodes, func(i int, n Node) error {
 		np := &NodePlan{Name: n.Name, Role: roles[n.Name], Err: errs[i], facts: facts[i], steps: n.Steps}
 		p.Nodes[i] = np
@@ -310,15 +314,15 @@ func (r *Runner) planNode(ctx context.Context, np *NodePlan) error {
 	return nil
 }
 
-// order says in which waves nodes are changed: side by side if none is active,
-// else those that are not first, one after the other.
-func order(nodes []*NodePlan) [][]*NodePlan {
+// order says in which waves nodes are changed: side by side if nobody uses them
+// yet, else one after the other, those that are not active first.
+func (p *Plan) order() [][]*NodePlan {
 	active := func(n *NodePlan) bool { return n.Role == Active }
-	if !slices.ContainsFunc(nodes, active) {
-		return [][]*NodePlan{nodes}
+	if !p.inUse && !slices.ContainsFunc(p.Nodes, active) {
+		return [][]*NodePlan{p.Nodes}
 	}
 	var standby, act [][]*NodePlan
-	for _, n := range nodes {
+	for _, n := range p.Nodes {
 		if active(n) {
 			act = append(act, []*NodePlan{n})
 		} else {

@@ -181,25 +181,52 @@ func (brokenStep) Plan(Facts) ([]Change, error) {
 	return []Change{{Step: "broken", Target: "it", Action: Run, Script: "echo oh \x1b[31mno >&2\nexit 3"}}, nil
 }
 
-func TestStandbyFirst(t *testing.T) {
-	m1, m2 := newMachine(t), newMachine(t)
-	steps := func(string) []Step {
-		return []Step{web{name: "web", files: []File{{Path: "/etc/a.conf", Content: []byte("a\n")}}}}
+func TestOrder(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		fw01, fw02   Role
+		inUse, first bool // first: fw02 is changed before fw01
+	}{
+		{"the standby first", Active, Standby, true, true},
+		{"whatever its name is", Standby, Active, true, false},
+		{"nobody holds the traffic at the moment", None, None, true, false},
+		{"both hold it", Active, Active, true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			steps := func(string) []Step {
+				return []Step{web{name: "web", files: []File{{Path: "/etc/a.conf", Content: []byte("a\n")}}}}
+			}
+			var events []Event
+			r := runner(map[string]*machine{"fw01": newMachine(t), "fw02": newMachine(t)}, steps, &events)
+			r.Roles = func(map[string]Facts) map[string]Role { return map[string]Role{"fw01": tt.fw01, "fw02": tt.fw02} }
+			r.Unused = func(map[string]Facts) bool { return !tt.inUse }
+			if _, err := r.Apply(context.Background(), r.Plan(context.Background())); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, e := range events {
+				if e.Event == ChangeDone || e.Event == NodeDone {
+					got = append(got, string(e.Event)+" "+e.Node)
+				}
+			}
+			want := []string{"change fw01", "node fw01", "change fw02", "node fw02"}
+			if tt.first {
+				want = []string{"change fw02", "node fw02", "change fw01", "node fw01"}
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Error(d)
+			}
+		})
 	}
-	var events []Event
-	r := runner(map[string]*machine{"fw01": m1, "fw02": m2}, steps, &events)
-	r.Roles = func(map[string]Facts) map[string]Role { return map[string]Role{"fw01": Active, "fw02": Standby} }
-	if _, err := r.Apply(context.Background(), r.Plan(context.Background())); err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, e := range events {
-		if e.Event == ChangeDone || e.Event == NodeDone {
-			got = append(got, string(e.Event)+" "+e.Node)
+}
+
+// TestSideBySide: nodes that nobody uses yet are one stage.
+func TestSideBySide(t *testing.T) {
+	for _, inUse := range []bool{false, true} {
+		p := &Plan{Nodes: []*NodePlan{{Name: "fw01", Role: None}, {Name: "fw02", Role: None}}, inUse: inUse}
+		if waves := p.order(); (len(waves) == 2) != inUse {
+			t.Errorf("in use %t: %d waves", inUse, len(waves))
 		}
-	}
-	if d := cmp.Diff([]string{"change fw02", "node fw02", "change fw01", "node fw01"}, got); d != "" {
-		t.Error(d)
 	}
 }
 

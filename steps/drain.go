@@ -68,23 +68,11 @@ func parseDrain(out string, f provision.Facts) {
 	}
 }
 
-// holdsAny is a shell function that succeeds while the node has one of the
-// pair's VIPs.
-func holdsAny(p *inventories.Pair) string {
-	var b strings.Builder
-	b.WriteString("holds() { ip -4 -o addr show | grep -qF")
-	for _, v := range p.VIPs() {
-		b.WriteString(" -e ' " + v.Addr.String() + "/'")
-	}
-	b.WriteString("; }\n")
-	return b.String()
-}
-
 // drainScript drains a node by a file. It returns when the node has none of the
 // VIPs. Where keepalived, as it runs now, does not follow the file, it is
 // stopped.
 func drainScript(p *inventories.Pair, file, who string) string {
-	return holdsAny(p) + fmt.Sprintf(`umask 077
+	return holdsAny(p.VIPs()...) + fmt.Sprintf(`umask 077
 mkdir -p %[1]s %[2]s
 echo %[3]s >%[4]s.new
 mv -f %[4]s.new %[4]s

@@ -4,7 +4,6 @@ import (
 	"strconv"
 	"strings"
 
-	"fwprov/inventories"
 	"fwprov/provision"
 )
 
@@ -36,6 +35,7 @@ import (
 //	divert rule, divert route        iptables   "yes" if the fwmark rule / table 100 is in the kernel
 //	kernel ipv6                      iptables   "yes" if the kernel has IPv6
 //	ssh ports                        iptables   the ports of sshd, in order
+//	vips held                        keepalived "yes" if the node has an address that its keepalived.conf makes a VIP
 //	firewalld table                  firewalld  "yes" if a table of firewalld's is in the kernel
 //	firewalld runtime                firewalld  "yes" if its zones are other than after a restart
 //	ufw enabled                      firewalld  "yes"
@@ -68,42 +68,6 @@ func part(parts []string, i int) int {
 // debian tells the two families of layout apart: paths and units of Debian and
 // its kin, or of Enterprise Linux and its kin.
 func debian(f provision.Facts) bool { return f.Get("os", "packages") == "apt" }
-
-// Role tells from the facts of both nodes, by name, what each is: a node is
-// active if it holds any of the pair's VIPs.
-func Role(p *inventories.Pair, nodes map[string]provision.Facts) map[string]provision.Role {
-	roles := map[string]provision.Role{}
-	anyone := false
-	for _, n := range p.Nodes {
-		for _, v := range p.VIPs() {
-			if holds(nodes[n.Name], v) {
-				roles[n.Name] = provision.Active
-				anyone = true
-			}
-		}
-	}
-	for _, n := range p.Nodes {
-		switch {
-		case roles[n.Name] == provision.Active:
-		case anyone:
-			roles[n.Name] = provision.Standby
-		default:
-			roles[n.Name] = provision.None
-		}
-	}
-	return roles
-}
-
-// holds reports whether a node has the VIP on its interface.
-func holds(f provision.Facts, v inventories.VIP) bool {
-	prefix := provision.Key("addr", v.Interface, v.Addr.String()) + "/"
-	for k := range f {
-		if strings.HasPrefix(k, prefix) {
-			return true
-		}
-	}
-	return false
-}
 
 // loadedLines are the lines of a drop-in that let a unit record, at each start
 // and each reload, the hash of the configuration it loads, and at each start that

@@ -34,7 +34,8 @@ const (
 
 	// heartbeatToken is what instance HB advertises: version 3 wants an address
 	// for every instance. It is on lo, so that no interface is tracked for it.
-	heartbeatToken = "169.254.77.1/32 dev lo scope host"
+	heartbeatToken = heartbeatAddr + "/32 dev lo scope host"
+	heartbeatAddr  = "169.254.77.1"
 )
 
 func (keepalived) Name() string { return "keepalived" }
@@ -229,9 +230,10 @@ func (s keepalived) dropIn(f provision.Facts) []byte {
 }
 
 func (keepalived) Probe() provision.Probe {
-	return provision.Probe{Files: []string{keepalivedConf, keepalivedDropIn}, Script: drainProbe,
+	return provision.Probe{Files: []string{keepalivedConf, keepalivedDropIn}, Script: drainProbe + heldProbe,
 		Parse: func(out string, f provision.Facts) error {
 			parseDrain(out, f)
+			parseHeld(out, f)
 			if disk, _, _ := strings.Cut(f.Get("file", keepalivedConf), " "); disk != "" && disk == f.Get("loaded", "keepalived.service") {
 				f[runsDisk] = "yes"
 			}

@@ -37,6 +37,7 @@ func (v verify) looks() []look {
 		{fmt.Sprintf("ss -Htn state established '( sport = :%[1]d or dport = :%[1]d )'\n", peersPort), parsePeers},
 		{statScript(), parseStat},
 		{drainProbe, never(parseDrain)},
+		{heldProbe, never(parseHeld)},
 		{vrrpProbe, never(parseVRRP)},
 		{syncKindProbe, never(parseSyncKind)},
 	}

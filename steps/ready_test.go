@@ -136,6 +136,7 @@ func TestDrainScripts(t *testing.T) {
 		{"it does not, although it is in the file", tracks, "no", "stop keepalived.service\n", false},
 		{"its configuration has no such file", "", "no", "stop keepalived.service\n", false},
 		{"its VIPs stay", "", "never", "stop keepalived.service\n", true},
+		{"its VIPs are not those of the inventory, and stay", tracks + "vrrp_instance GW {\nvirtual_ipaddress {\n10.9.9.9/24 dev eth9\n}\n}\n", "never", "stop keepalived.service\n", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			root := t.TempDir()
@@ -149,7 +150,11 @@ func TestDrainScripts(t *testing.T) {
 				}
 			}
 			write(keepalivedConf, strings.ReplaceAll(tt.conf, "/run", root+"/run"))
-			write("/vips", "2: eth0    inet 192.168.1.10/24 scope global secondary eth0\n")
+			vip := "192.168.1.10/24"
+			if strings.Contains(tt.conf, "virtual_ipaddress") {
+				vip = "10.9.9.9/24"
+			}
+			write("/vips", "2: eth0    inet "+vip+" scope global secondary eth0\n")
 			write("/bin/ip", "#!/bin/sh\n[ "+tt.follows+" != yes ] || [ ! -e "+root+drainRun+" ] || exit 0\ncat "+root+"/vips\n")
 			write("/bin/systemctl", "#!/bin/sh\ncase $1 in is-active) [ ! -e "+root+"/stopped ]; exit ;; esac\necho \"$@\" >>"+root+"/told\n"+
 				"case $1:"+tt.follows+" in stop:never) ;; stop:*) : >"+root+"/stopped; : >"+root+"/vips ;; start:*) rm "+root+"/stopped ;; esac\n")

@@ -2,7 +2,6 @@ package steps
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"fwprov/inventories"
@@ -50,7 +49,7 @@ func (s services) daemons(f provision.Facts) []daemon {
 func (s services) afterConntrackd(f provision.Facts) string {
 	script := "for _ in 1 2 3 4 5 6 7 8 9 10; do conntrackd -s >/dev/null 2>&1 && break; sleep 0.5; done\n" +
 		"conntrackd -n >/dev/null 2>&1 || true\n"
-	if slices.ContainsFunc(s.pair.VIPs(), func(v inventories.VIP) bool { return holds(f, v) }) {
+	if serves(s.pair, f) {
 		script += "conntrackd -B >/dev/null 2>&1 || true\n"
 	}
 	return script

@@ -228,8 +228,9 @@ func (s *session) prepare(p *pair) {
 	targets := map[string]remote.Target{}
 	ssh := remote.Options{ConfigFile: s.o.sshConfig, HomeDir: s.w.env("HOME"), AgentSocket: s.w.env("SSH_AUTH_SOCK"), Password: s.sudo}
 	r := &provision.Runner{
-		Roles: func(f map[string]provision.Facts) map[string]provision.Role { return steps.Role(p.Pair, f) },
-		ID:    s.w.id, Operator: s.w.operator,
+		Roles:  func(f map[string]provision.Facts) map[string]provision.Role { return steps.Role(p.Pair, f) },
+		Unused: func(f map[string]provision.Facts) bool { return steps.Unused(p.Pair, f) },
+		ID:     s.w.id, Operator: s.w.operator,
 		Now:   s.w.now,
 		Sleep: sleep,
 		Log:   slog.New(slog.DiscardHandler), Redact: p.Secrets().Censor,
