@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -12,19 +13,23 @@ import (
 	"time"
 )
 
-// vigil watches who holds outside.vip, to the microsecond.
+// vigil watches who holds an address, or any of several, to the microsecond.
 type vigil struct {
 	r     *rig
 	start time.Time
-	held  map[string]bool
+	addrs []string
+	held  map[string]map[string]bool // by node and address
 	watch map[string]*exec.Cmd
 	said  map[string]*bytes.Buffer
 }
 
-// vigil begins to watch.
-func (r *rig) vigil() *vigil {
+// vigil begins to watch outside.vip, and more.
+func (r *rig) vigil(more ...netip.Addr) *vigil {
 	r.t.Helper()
-	v := &vigil{r: r, held: map[string]bool{}, watch: map[string]*exec.Cmd{}, said: map[string]*bytes.Buffer{}}
+	v := &vigil{r: r, held: map[string]map[string]bool{}, watch: map[string]*exec.Cmd{}, said: map[string]*bytes.Buffer{}}
+	for _, a := range append(more, r.pair.Outside.VIP) {
+		v.addrs = append(v.addrs, a.String())
+	}
 	for _, n := range r.pair.Nodes {
 		cmd, err := r.lab.Command(context.Background(), n.Name, "ip", "-4", "-ts", "monitor", "address")
 		if err != nil {
@@ -41,20 +46,25 @@ func (r *rig) vigil() *vigil {
 	}
 	v.start = time.Now()
 	for _, n := range r.pair.Nodes {
-		v.held[n.Name] = strings.Contains(r.on(n.Name, "ip -4 -o addr show"), " "+r.pair.Outside.VIP.String()+"/")
+		v.held[n.Name] = map[string]bool{}
+		now := r.on(n.Name, "ip -4 -o addr show")
+		for _, a := range v.addrs {
+			v.held[n.Name][a] = strings.Contains(now, " "+a+"/")
+		}
 	}
 	return v
 }
 
 var addressLine = regexp.MustCompile(`(?m)^\[([0-9T:.-]+)\] (Deleted )?.* inet ([0-9.]+)/`)
 
-// end tells for how long nobody and for how long both held it, all in all.
+// end tells for how long nobody and for how long both held any of them, all in
+// all.
 func (v *vigil) end() (none, two time.Duration) {
 	v.r.t.Helper()
 	type event struct {
-		at   time.Time
-		node string
-		up   bool
+		at         time.Time
+		node, addr string
+		up         bool
 	}
 	var events []event
 	for _, n := range v.r.pair.Nodes {
@@ -65,8 +75,8 @@ func (v *vigil) end() (none, two time.Duration) {
 			if err != nil {
 				v.r.t.Fatal(err)
 			}
-			if m[3] == v.r.pair.Outside.VIP.String() && at.After(v.start) {
-				events = append(events, event{at, n.Name, m[2] == ""})
+			if slices.Contains(v.addrs, m[3]) && at.After(v.start) {
+				events = append(events, event{at, n.Name, m[3], m[2] == ""})
 			}
 		}
 	}
@@ -75,7 +85,7 @@ func (v *vigil) end() (none, two time.Duration) {
 	for _, e := range append(events, event{at: time.Now()}) {
 		count := 0
 		for _, n := range v.r.pair.Nodes {
-			if v.held[n.Name] {
+			if slices.ContainsFunc(v.addrs, func(a string) bool { return v.held[n.Name][a] }) {
 				count++
 			}
 		}
@@ -87,7 +97,7 @@ func (v *vigil) end() (none, two time.Duration) {
 		}
 		last = e.at
 		if e.node != "" {
-			v.held[e.node] = e.up
+			v.held[e.node][e.addr] = e.up
 		}
 	}
 	return none, two

@@ -174,8 +174,8 @@ type planned struct {
 	Nodes   []struct {
 		Name, Role string
 		Changes    []struct {
-			Step, Target, Action, Diff, Why, Cost string
-			Disruptive                            bool
+			Step, Target, Action, Diff, Why, Cost, Together string
+			Disruptive                                      bool
 		}
 	}
 }

@@ -75,6 +75,7 @@ func TestTraffic(t *testing.T) {
 			r.t.Run("unnoticed", func(t *testing.T) { r.with(t).unnoticed() })
 			r.t.Run("drained", func(t *testing.T) { r.with(t).drained() })
 			r.t.Run("killed", func(t *testing.T) { r.with(t).killedBetween() })
+			r.t.Run("readdressed", func(t *testing.T) { r.with(t).readdressed() })
 		},
 		lab.EL + " together": func(r *rig) {
 			r.t.Run("agreed", func(t *testing.T) { r.with(t).agreed() })

@@ -1,0 +1,125 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"fwprov/provision"
+)
+
+// vipOnly is a pair without VLANs: when its outside VIP is another, it has none
+// of those any more that are in force.
+const vipOnly = `cluster "edge" {}
+
+outside {
+  interface = "eth0"
+  network   = "192.168.1.0/24"
+  gateway   = "192.168.1.254"
+  vip       = "192.168.1.10"
+}
+
+sync {
+  interface = "eth1"
+  network   = "10.10.1.0/24"
+}
+
+inside {
+  interface = "eth2"
+  network   = "10.10.0.0/16"
+}
+
+node "fw01" {
+  outside   = "192.168.1.1"
+  sync      = "10.10.1.1"
+  vlan_host = 253
+}
+
+node "fw02" {
+  outside   = "192.168.1.2"
+  sync      = "10.10.1.2"
+  vlan_host = 252
+}
+`
+
+// readdressed gives a pair that carries traffic other VIPs, all of them: who
+// holds those of before is the active node, and is changed last.
+func (r *rig) readdressed() {
+	r.writeSync([]byte(vipOnly))
+	r.apply()
+	for _, c := range []struct {
+		what, from, to string
+		forget         bool
+		moves          bool   // the VIPs move to the other node
+		cost, together string // of keepalived on the active node
+		none           time.Duration
+	}{
+		{what: "in place", from: `"192.168.1.10"`, to: `"192.168.1.11"`, none: 200 * time.Millisecond},
+		{what: "with a restart", from: `"192.168.1.11"`, to: `"192.168.1.12"`, forget: true, moves: true, cost: "the VIPs move to ", none: 500 * time.Millisecond},
+		{what: "with other settings", from: "\"192.168.1.12\"\n}", to: "\"192.168.1.10\"\n}\n\nvrrp { heartbeat = [\"sync\"] }",
+			cost: "both nodes are changed together", together: "interface or router id", none: 1300 * time.Millisecond},
+	} {
+		active, before := r.holder(5*time.Second), r.pair.Outside.VIP
+		standby := r.pair.Peer(active).Name
+		if c.forget {
+			r.forget("keepalived")
+		}
+		r.edit(c.from, c.to)
+		r.announced(c.what, active, c.cost, c.together)
+		v := r.vigil(before)
+		out, errs, code := r.run(nil, "apply", r.file, "--json")
+		if code != 0 {
+			r.t.Fatalf("%s: exit %d\n%s\n%s", c.what, code, out, errs)
+		}
+		if got := changedOrder(out); got != standby+" "+active {
+			r.t.Errorf("%s: changed in the order %q", c.what, got)
+		}
+		none, two := v.end()
+		r.t.Logf("%s: no holder %s, two holders %s", c.what, seconds(none), seconds(two))
+		if none > c.none || two > 0 {
+			r.t.Errorf("%s: no holder for %s, two for %s", c.what, seconds(none), seconds(two))
+		}
+		want := active
+		if c.moves {
+			want = standby
+		}
+		if now := r.holder(time.Second); now != want {
+			r.t.Errorf("%s: %s holds the VIP, not %s", c.what, now, want)
+		}
+		r.unchanged()
+	}
+	r.healthy()
+}
+
+// announced makes sure that the plan knows who is active, and what it will cost.
+func (r *rig) announced(what, active, cost, together string) {
+	r.t.Helper()
+	for _, n := range r.plan().Nodes {
+		role := "standby"
+		if n.Name == active {
+			role = "active"
+		}
+		if n.Role != role {
+			r.t.Errorf("%s: %s is %s, not %s", what, n.Name, n.Role, role)
+		}
+		for _, c := range n.Changes {
+			if c.Target == "keepalived.service" && n.Name == active && (!strings.HasPrefix(c.Cost, cost) || (c.Cost == "") != (cost == "") || c.Together != together) {
+				r.t.Errorf("%s: announced are %q, together %q", what, c.Cost, c.Together)
+			}
+		}
+	}
+}
+
+// changedOrder reads the events of an apply: the nodes in the order of their
+// changes, each once unless they took turns.
+func changedOrder(out string) string {
+	var nodes []string
+	for scan := bufio.NewScanner(strings.NewReader(out)); scan.Scan(); {
+		var e provision.Event
+		if json.Unmarshal(scan.Bytes(), &e) == nil && e.Event == provision.ChangeDone && (len(nodes) == 0 || nodes[len(nodes)-1] != e.Node) {
+			nodes = append(nodes, e.Node)
+		}
+	}
+	return strings.Join(nodes, " ")
+}
