@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -89,13 +90,14 @@ func (r *Runner) applyPlan(ctx context.Context, p *Plan) (Summary, error) {
 }
 
 // lockFor takes the locks, unless the caller has them from before the plan, and
-// makes sure that the plan is still that of the nodes.
+// makes sure that the plan is still that of the nodes. A lock alone does not: the
+// traffic may have moved while somebody was asked.
 func (r *Runner) lockFor(ctx context.Context, p *Plan) error {
-	if len(r.locks) > 0 {
-		return nil
-	}
-	if err := r.Lock(ctx, 0); err != nil {
-		return err
+	taken := len(r.locks) == 0
+	if taken {
+		if err := r.Lock(ctx, 0); err != nil {
+			return err
+		}
 	}
 	facts := make([]Facts, len(r.Nodes))
 	err := each(r.Nodes, func(i int, n Node) (err error) {
@@ -107,7 +109,7 @@ func (r *Runner) lockFor(ctx context.Context, p *Plan) error {
 	if err == nil {
 		err = r.sameRoles(p, facts)
 	}
-	if err != nil {
+	if err != nil && taken {
 		r.Unlock()
 	}
 	return err
@@ -135,10 +137,28 @@ func eachApp(apps []*application, do func(*application) error) error {
 }
 
 // arm lays the snapshot down on the node, from which it can go back by itself.
+// A node that has come to hold the traffic since the plan was made is left alone:
+// it is not its turn, and nothing was said of what its changes cost.
 func (a *application) arm(ctx context.Context) error {
-	_, err := a.exec(ctx, "prepare the way back", fileTimeout, a.guard.armScript(a.r.confirmTimeout()), nil)
+	res, err := a.exec(ctx, "prepare the way back", fileTimeout, a.unlessHolder()+a.guard.armScript(a.r.confirmTimeout()), nil)
 	a.armed = err == nil
+	if err != nil && res.Code == holder {
+		return fmt.Errorf("node %s: it was %s when the plan was made and holds the traffic now; it is left as it is, run fwprov again", a.n.Name, a.n.Role)
+	}
 	return err
+}
+
+// holder is the exit status of a script on a node that holds the traffic and is
+// not supposed to.
+const holder = 77
+
+// unlessHolder ends a script on such a node.
+func (a *application) unlessHolder() string {
+	d := a.n.drainer()
+	if a.n.Role == Active || d == nil {
+		return ""
+	}
+	return fmt.Sprintf("%sif (\n%s\n) </dev/null >/dev/null 2>&1; then exit %d; fi\n", scriptHead, strings.TrimRight(d.Holds(), "\n"), holder)
 }
 
 // confirm looks at the node over a new connection, that it can still be reached

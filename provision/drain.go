@@ -20,6 +20,9 @@ type Drainer interface {
 	// who names the operator. Undrain of a node that is not drained does nothing.
 	Drain(kept bool, who string) string
 	Undrain(kept bool) string
+	// Holds returns a sh fragment that only reads, and succeeds where the node
+	// holds the traffic.
+	Holds() string
 	// Suspended are the keys of facts that a drained node need not have.
 	Suspended() []string
 }

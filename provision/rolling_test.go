@@ -22,6 +22,7 @@ type duo struct {
 	together string // see Change.Together
 	fails    string // the node on which the change fails
 	deaf     bool   // the peer does not take over what is drained
+	late     bool   // the traffic moves when the plan is being carried out already
 }
 
 func newDuo(t *testing.T) *duo {
@@ -86,7 +87,17 @@ func (s traffic) Undrain(kept bool) string {
 	return s.note("undrained") + "rm -f " + s.file(kept) + "\n"
 }
 
+func (traffic) Holds() string { return "[ -e /etc/vip ]\n" }
+
 func (traffic) Suspended() []string { return nil }
+
+// Validate lets the traffic move to fw02, at a time when all has been looked at.
+func (s traffic) Validate(func(string) string) string {
+	if !s.d.late || s.node != "fw02" {
+		return ""
+	}
+	return "mv " + s.d.machines["fw01"].root + "/e''tc/vip /etc/vip\n"
+}
 
 func (s traffic) Undo() Undo {
 	return Undo{Restore: s.note("restored"), Tidy: "rm -f /run/fwprov/drain\n"}
@@ -296,19 +307,45 @@ func TestLimit(t *testing.T) {
 }
 
 // TestVIPsHaveMoved: a plan is for the node that held the traffic when it was
-// made.
+// made, whether the locks were taken before it or are taken now.
 func TestVIPsHaveMoved(t *testing.T) {
-	d := newDuo(t)
-	r := d.runner()
-	p := r.Plan(context.Background())
-	if err := os.Rename(d.machines["fw01"].root+"/etc/vip", d.machines["fw02"].root+"/etc/vip"); err != nil {
-		t.Fatal(err)
+	for _, locked := range []bool{false, true} {
+		t.Run(fmt.Sprintf("locked before: %t", locked), func(t *testing.T) {
+			d := newDuo(t)
+			r := d.runner()
+			if locked {
+				if err := r.Lock(context.Background(), time.Minute); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p := r.Plan(context.Background())
+			if err := os.Rename(d.machines["fw01"].root+"/etc/vip", d.machines["fw02"].root+"/etc/vip"); err != nil {
+				t.Fatal(err)
+			}
+			_, err := r.Apply(context.Background(), p)
+			if !errors.Is(err, ErrStale) || !strings.Contains(err.Error(), "node fw01: it was active and is standby now") {
+				t.Errorf("error %v", err)
+			}
+			if kept := len(r.locks) == 2; kept != locked {
+				t.Errorf("the locks are still held: %t", kept)
+			}
+			d.happened()
+		})
 	}
-	_, err := r.Apply(context.Background(), p)
-	if !errors.Is(err, ErrStale) || !strings.Contains(err.Error(), "node fw01: it was active and is standby now") {
-		t.Errorf("error %v", err)
+}
+
+// TestVIPsMoveLate: a node that comes to hold the traffic while the plan is
+// carried out is not changed as a standby.
+func TestVIPsMoveLate(t *testing.T) {
+	for _, together := range []string{"", "the language"} {
+		d := newDuo(t)
+		d.late, d.together = true, together
+		sum, err := d.apply(d.runner())
+		if err == nil || !strings.Contains(err.Error(), "node fw02: it was standby when the plan was made and holds the traffic now") || sum.Changed != 0 || sum.RolledBack {
+			t.Errorf("together %q: %+v, %v", together, sum, err)
+		}
+		d.happened()
 	}
-	d.happened()
 }
 
 func TestDrain(t *testing.T) {

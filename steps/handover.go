@@ -87,6 +87,10 @@ func (s services) Drain(kept bool, who string) string {
 // Undrain makes the node a standby again.
 func (s services) Undrain(kept bool) string { return undrainScript(drainFile(kept)) }
 
+// Holds succeeds where the node has a VIP, in force or of the inventory: a holder
+// has them all.
+func (s services) Holds() string { return holdsAny(s.pair.VIPs()[0]) + "holds\n" }
+
 // Suspended are the facts of keepalived: it may be stopped to drain a node.
 func (services) Suspended() []string {
 	return []string{provision.Key("unit", "keepalived.service", "ActiveState"), provision.Key("loaded", "keepalived.service"),
