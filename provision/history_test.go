@@ -209,6 +209,35 @@ func TestLockRemovesWhatIsUnfinished(t *testing.T) {
 	}
 }
 
+// TestLockWaitsForPartOfASecond: flock does not know of any.
+func TestLockWaitsForPartOfASecond(t *testing.T) {
+	m := newMachine(t)
+	first := runner(map[string]*machine{"fw01": m}, func(string) []Step { return nil }, nil)
+	first.Operator = "alice"
+	if err := first.Lock(context.Background(), 0); err != nil {
+		t.Fatal(err)
+	}
+	second := runner(map[string]*machine{"fw01": m}, func(string) []Step { return nil }, nil)
+	second.ID = "another"
+	waited := make(chan struct{})
+	second.Emit = func(e Event) {
+		if e.Event == Waiting {
+			close(waited)
+		}
+	}
+	freed := make(chan struct{})
+	go func() {
+		defer close(freed)
+		<-waited
+		first.Close()
+	}()
+	defer second.Close()
+	if err := second.Lock(context.Background(), 500*time.Millisecond); err != nil {
+		t.Error(err)
+	}
+	<-freed
+}
+
 func TestParseHistory(t *testing.T) {
 	digest := strings.Repeat("a", 64)
 	one := "\n@m 0001 " + digest + "\n{\"n\":1,\"run\":\"r\",\"changes\":[]}"

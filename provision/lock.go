@@ -55,7 +55,7 @@ busy() {
 while busy; do sleep 0.2 9>&-; done
 rm -rf %[9]s
 rm -f %[3]s
-`, RunDir, lockFile, lockHolder, int(wait.Seconds()), mark,
+`, RunDir, lockFile, lockHolder, (wait+time.Second-1)/time.Second, mark, // flock knows whole seconds
 		Quote(operator+"\n"+since.UTC().Format(time.RFC3339)+"\n"+run), lockLease, pendingMark, anyStaging, stepPID)
 }
 
