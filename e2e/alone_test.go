@@ -53,7 +53,9 @@ func (r *rig) alone() {
 	if out := r.ends(1, "apply", r.file, "--limit", active); !strings.Contains(out, "node "+active+" is left as it is") {
 		r.t.Errorf("changed without its peer:\n%s", out)
 	}
-	r.ends(0, "apply", r.file, "--limit", active, "--force")
+	if out := r.ends(0, "apply", r.file, "--limit", active, "--force", "--quiet"); !strings.Contains(out, "because of --force, although "+standby+" could not take over:\n  reach: ") {
+		r.t.Errorf("what --force went over is not told:\n%s", out)
+	}
 	if err := r.lab.PowerOn(ctx, standby); err != nil {
 		r.t.Fatal(err)
 	}

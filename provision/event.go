@@ -40,6 +40,7 @@ const (
 	RolledBack   EventKind = "rolled_back"    // Error: what could not be restored, if anything
 	Draining     EventKind = "draining"       // Message
 	Drained      EventKind = "drained"        // Message: who serves now
+	Forced       EventKind = "forced"         // Message: what Force went over
 	Waiting      EventKind = "waiting"        // of the pair: Message says for what
 	Checked      EventKind = "check"          // of the pair or a node: Target, Message, Error if not OK
 )

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -149,7 +150,12 @@ func (r *Runner) mayTouch(ctx context.Context, n *NodePlan) (ready bool, err err
 			if !r.Force || ctx.Err() != nil {
 				return false, err
 			}
-			r.emit(Event{Event: Output, Node: n.Name, Message: "goes on because of --force: " + err.Error()})
+			message := fmt.Sprintf("is changed because of --force: %v", err)
+			var not *NotReadyError
+			if errors.As(err, &not) {
+				message = fmt.Sprintf("is changed because of --force, although %s could not take over:%s", not.Peer, not.Reasons())
+			}
+			r.emit(Event{Event: Forced, Node: n.Name, Message: message})
 			return false, nil
 		}
 	}

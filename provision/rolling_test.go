@@ -208,8 +208,17 @@ func TestPeerThatCouldNotTakeOver(t *testing.T) {
 
 	r := d.runner()
 	r.Force = true
+	told := ""
+	r.Emit = func(e Event) {
+		if e.Event == Forced {
+			told += e.Node + " " + e.Message
+		}
+	}
 	if sum, err := d.apply(r); err != nil || sum.Changed != 1 {
 		t.Errorf("with force: %+v, %v", sum, err)
+	}
+	if want := "fw01 is changed because of --force, although fw02 could not take over:\n  health: it is sick (get well)"; told != want {
+		t.Errorf("told %q, want %q", told, want)
 	}
 	d.happened("fw02 changed", "fw01 changed") // nobody to hand over to
 }

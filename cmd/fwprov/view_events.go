@@ -63,6 +63,8 @@ func (v *eventView) event(e provision.Event) {
 		v.now(name, provision.Printable(e.Message))
 	case provision.Drained:
 		v.say(name, provision.Printable(e.Message))
+	case provision.Forced:
+		v.tell(name, st.yellow(provision.Printable(e.Message)))
 	case provision.Waiting:
 		v.now(name, "waiting "+provision.Printable(e.Message))
 	case provision.NodeDone:

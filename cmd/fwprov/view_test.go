@@ -146,6 +146,7 @@ func someEvents() []provision.Event {
 		{Event: provision.GoingBack, Node: "fw02", Error: "cut off"},
 		{Event: provision.RolledBack, Node: "fw02"},
 		{Event: provision.NodeSkipped, Node: "fw03", Message: "left as it is"},
+		{Event: provision.Forced, Node: "fw03", Message: "is changed because of --force, although fw02 could not take over:\n  reach: no\x1b[2J"},
 		{Event: provision.Waiting, Message: "for the pair to settle"},
 	}
 }
