@@ -289,7 +289,7 @@ func (r *rig) interrupts() {
 		say     string
 	}{
 		{"Ctrl-C before anything", provision.Planned, []syscall.Signal{syscall.SIGINT}, 130, ""},
-		{"Ctrl-C", provision.ChangeDone, []syscall.Signal{syscall.SIGINT}, 4, "interrupted: the step in hand is finished"},
+		{"Ctrl-C", provision.ChangeDone, []syscall.Signal{syscall.SIGINT}, 4, "interrupted: the step in hand is finished, then the node is confirmed or goes back"},
 		{"SIGTERM", provision.ChangeDone, []syscall.Signal{syscall.SIGTERM}, 4, "went back to what it was"},
 		{"a closed terminal", provision.ChangeDone, []syscall.Signal{syscall.SIGHUP, syscall.SIGHUP}, 4, "went back to what it was"},
 		{"Ctrl-C twice", provision.ChangeDone, []syscall.Signal{syscall.SIGINT, syscall.SIGINT}, 130, "The connection was dropped."},

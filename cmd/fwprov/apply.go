@@ -326,7 +326,7 @@ func (a *application) watch(p *pair, plan *provision.Plan) {
 		}
 	}
 	a.w.farewell.set(func() {
-		fmt.Fprintln(a.scr.stderr(), "interrupted: the step in hand is finished and the node goes back; once more drops the connection")
+		fmt.Fprintln(a.scr.stderr(), "interrupted: the step in hand is finished, then the node is confirmed or goes back; once more drops the connection")
 	}, func() {
 		a.scr.clear()
 		fmt.Fprintf(a.scr.stderr(), "The connection was dropped. Of %s, a node that was being changed goes back to what it was by itself within %s.\n", list(names), p.runner.ConfirmTimeout)

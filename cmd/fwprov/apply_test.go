@@ -441,3 +441,32 @@ func TestApplyCode(t *testing.T) {
 		}
 	}
 }
+
+// TestFarewells: whoever interrupts is told what becomes of the node.
+func TestFarewells(t *testing.T) {
+	for _, tc := range []struct {
+		name          string
+		set           func(h *house, p *pair)
+		first, second string
+	}{
+		{"apply", func(h *house, p *pair) {
+			h.app.watch(p, &provision.Plan{Nodes: []*provision.NodePlan{{Name: "fw01", Changes: make([]provision.Change, 1)}, {Name: "fw02"}}})
+		}, "interrupted: the step in hand is finished, then the node is confirmed or goes back; once more drops the connection\n",
+			"The connection was dropped. Of fw01, a node that was being changed goes back to what it was by itself within 1m0s.\n"},
+		{"drain", func(h *house, p *pair) { h.app.parting(p, "fw02", "may be drained") },
+			"interrupted: what was begun is finished; once more drops the connection\n",
+			"The connection was dropped. fw02 may be drained: fwprov verify pair.hcl tells, fwprov undrain pair.hcl fw02 takes it back.\n"},
+	} {
+		h := newHouse(t, "on", nil)
+		h.app.pairs[0].runner.ConfirmTimeout = time.Minute
+		tc.set(h, h.app.pairs[0])
+		for second, want := range map[bool]string{false: tc.first, true: tc.second} {
+			h.stderr.Reset()
+			h.app.w.farewell.say(second)
+			if got := h.stderr.String(); got != want {
+				t.Errorf("%s: %q, want %q", tc.name, got, want)
+			}
+		}
+		h.app.end()
+	}
+}

@@ -24,6 +24,7 @@ func drainCommand(w *world) *cli.Command {
 			return withNode(w, c, func(ctx context.Context, s *session, p *pair, node string) error {
 				err := p.runner.Lock(ctx, c.Duration("lock-timeout"))
 				if err == nil {
+					s.parting(p, node, "may be drained")
 					err = p.runner.Drain(ctx, node)
 				}
 				if err != nil {
@@ -48,6 +49,7 @@ func undrainCommand(w *world) *cli.Command {
 				p.only(node)
 				err := p.runner.Lock(ctx, c.Duration("lock-timeout"))
 				if err == nil {
+					s.parting(p, node, "may still be drained")
 					err = p.runner.Undrain(ctx, node)
 				}
 				var not *provision.NotReadyError
@@ -103,6 +105,7 @@ func withNode(w *world, c *cli.Context, do func(context.Context, *session, *pair
 	}
 	ctx, cancel := s.deadline(c.Context)
 	defer cancel()
+	defer w.farewell.set(nil, nil)
 	err = do(ctx, s, p, node)
 	s.scr.clear()
 	var code exit
@@ -118,6 +121,17 @@ func withNode(w *world, c *cli.Context, do func(context.Context, *session, *pair
 		codes = append(codes, exitLocked)
 	}
 	return exitWith(gravest(codes...))
+}
+
+// parting tells who interrupts what becomes of the node. Nothing on it ends a
+// drain that is kept.
+func (s *session) parting(p *pair, node, state string) {
+	s.w.farewell.set(func() {
+		fmt.Fprintln(s.scr.stderr(), "interrupted: what was begun is finished; once more drops the connection")
+	}, func() {
+		s.scr.clear()
+		fmt.Fprintf(s.scr.stderr(), "The connection was dropped. %s %s: fwprov verify %s tells, fwprov undrain %s %s takes it back.\n", node, state, p.file, p.file, node)
+	})
 }
 
 // only leaves the named node alone in the run of a pair.
