@@ -29,6 +29,7 @@ import (
 //	managed KIND NAME      "STEP DETAIL", from the manifest; for files DETAIL is the hash as written
 //	unit NAME PROPERTY     LoadState, ActiveState, UnitFileState, NeedDaemonReload
 //	clock off              how far the clock is ahead of fwprov's, in whole hours: "24h", "-3h"; absent within an hour
+//	lost                   what the node could not restore when it last went back; absent if it could, or never did
 //	loaded NAME            hash of the configuration the unit NAME loaded last, see LoadedHash
 type Facts map[string]string
 

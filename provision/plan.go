@@ -40,6 +40,9 @@ func (p *Plan) Err() error {
 // have made true. It is pure but for storing its result.
 func (n *NodePlan) plan(wants func(step string) bool) error {
 	n.Changes, n.Notices = []Change{}, nil
+	if detail, hint := tellLost(n.Name, n.facts); detail != "" {
+		n.Notices = append(n.Notices, "node "+n.Name+" "+detail+"\n"+hint)
+	}
 	f := n.facts
 	var findings Findings
 	for _, s := range n.steps {

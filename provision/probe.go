@@ -49,6 +49,8 @@ func join(mark string, probes []namedProbe) joined {
 	b.WriteString("( files " + strings.Join(files, " ") + " )\n")
 	section("clock")
 	b.WriteString("date +%s\n")
+	section("rollback")
+	b.WriteString(lostScript)
 	section("loaded")
 	b.WriteString("for f in " + LoadedDir + "/*; do h=; read -r h _ <\"$f\" && echo \"${f##*/} $h\"; done\n")
 	if len(j.units) > 0 {
@@ -86,6 +88,7 @@ func (j joined) parse(out string) (Facts, error) {
 	if now := strings.TrimSpace(sections["clock"]); now != "" {
 		f[clockNow] = now
 	}
+	parseLost(sections["rollback"], f)
 	for _, line := range lines(sections["loaded"]) {
 		if unit, hash, ok := strings.Cut(line, " "); ok && unit != "*" {
 			f[Key("loaded", unit)] = hash

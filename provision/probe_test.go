@@ -42,6 +42,10 @@ Z  /etc/xs
 @m clock
 1795400000
 
+@m rollback
+run1
+/etc/a.conf steps/02-iptables
+
 @m loaded
 * 
 a.service Z
@@ -84,6 +88,7 @@ hi
 		"unit b.service NeedDaemonReload": "no",
 		"said one":                        "hi",
 		"clock now":                       "1795400000",
+		"lost":                            "/etc/a.conf, steps/02-iptables",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

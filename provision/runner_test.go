@@ -325,3 +325,46 @@ func TestVerifyWaitsUntilAllIsWell(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// TestWhatIsLostIsTold: a node that went back by itself, and not in all, says so
+// until an apply has changed it.
+func TestWhatIsLostIsTold(t *testing.T) {
+	const said = "went back from a change that was not confirmed, but not in all; it could not restore /etc/b.conf, unit\ufffd"
+	for _, file := range []string{resultFile, resultNow} {
+		m := newMachine(t)
+		for _, dir := range []string{snapshotDir, RunDir} {
+			if err := os.MkdirAll(m.root+dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		looks := 3
+		r := runner(map[string]*machine{"fw01": m}, func(string) []Step {
+			return []Step{watcher{web{name: "web", files: []File{{Path: "/etc/a.conf", Content: []byte("a\n")}}}, &looks}}
+		}, nil)
+		told := func(want string) {
+			t.Helper()
+			p := r.Plan(context.Background())
+			h, err := r.Verify(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			notices := strings.Join(p.Nodes[0].Notices, "")
+			check := slices.ContainsFunc(h.Checks, func(c Check) bool { return c.Name == "way back" && !c.OK && c.Detail == "it "+want })
+			if want == "" && (notices != "" || h.State != Healthy) {
+				t.Errorf("%s: told %q, and the pair is %s: %+v", file, notices, h.State, h.Checks)
+			}
+			if want != "" && (!strings.HasPrefix(notices, "node fw01 "+want+"\n") || h.State != Degraded || !check) {
+				t.Errorf("%s: told %q, and the pair is %s: %+v", file, notices, h.State, h.Checks)
+			}
+		}
+		told("")
+		m.write(t, file, "run1\nok\n")
+		told("")
+		m.write(t, file, "run1\n/etc/b.conf unit\x1b\n")
+		told(said)
+		if _, err := r.Apply(context.Background(), r.Plan(context.Background())); err != nil {
+			t.Fatal(err)
+		}
+		told("")
+	}
+}

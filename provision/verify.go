@@ -104,6 +104,9 @@ func (r *Runner) look(ctx context.Context) Health {
 			c.Detail = errs[i].Error()
 		}
 		checks = append(checks, c)
+		if detail, hint := tellLost(n.Name, facts[i]); detail != "" {
+			checks = append(checks, Check{Name: "way back", Node: n.Name, Detail: "it " + detail, Hint: hint})
+		}
 	}
 	if len(r.Nodes) == 0 {
 		return Health{State: Healthy}
