@@ -15,6 +15,13 @@ func FuzzWords(f *testing.F) {
 	f.Fuzz(func(t *testing.T, holder, back, fact string) {
 		holder = strings.ReplaceAll(holder, "\n", "|") // a line of output
 		failed, _ := wentBackTo("run", back)
+		gone := Facts{}
+		parseLost(back, gone)
+		detail, _ := tellLost("fw01", gone)
+		if strings.Contains(detail, "\n") || (detail == "") != (len(gone) == 0) {
+			t.Errorf("lost %q is told as %q", gone[lost], detail)
+		}
+		failed = append(failed, r.clean(detail))
 		texts := append([]string{describeHolder(holder), r.clean(differs("k", fact, back)), r.clean(fact), firstLines([]byte(fact))}, failed...)
 		for _, text := range texts {
 			if strings.ContainsFunc(text, func(c rune) bool { return unicode.IsControl(c) && c != '\n' && c != '\t' }) {

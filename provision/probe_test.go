@@ -126,6 +126,7 @@ func TestPrintable(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("\n@m manifest\nfile\t/x\ty\tz\n\n@m stat\n600 0:0 regular file|/x\n\n@m units\nLoadState=loaded\n\n@m end\n")
 	f.Add("\n@m end")
+	f.Add("\n@m rollback\nrun\n/etc/x steps/01-y\n\n@m end\n")
 	f.Fuzz(func(t *testing.T, out string) {
 		j := join("m", []namedProbe{{"one", Probe{Units: []string{"a.service"}}}})
 		facts, err := j.parse(out)

@@ -216,6 +216,7 @@ func FuzzDaemonsParse(f *testing.F) {
 	f.Add("ipv6 yes\nrules v4 " + strings.Repeat("a", 64) + "\nrules v6 changed\ndrift v6 --- loaded\ndivert rule\nssh 22 2222 \n")
 	f.Add("rules v5 changed\ndrift v9 x\nssh 99999 x -1\n")
 	f.Add("connect 1\n")
+	f.Add("/run/fwprov/drain bob\nVIPs held\n")
 	f.Add("table\nufw\n")
 	p := sample.Pair(2, 3, inventories.Single)
 	seen := map[string]bool{} // scripts that were parsed: they hardly differ

@@ -277,7 +277,7 @@ func (a *application) one(ctx context.Context, p *pair, plan *provision.Plan) (o
 // again plans and applies a pair that somebody else has changed since it was
 // planned, holding the locks. That is for runs where nobody has agreed to a plan.
 func (a *application) again(ctx context.Context, p *pair) (*provision.Plan, provision.Summary, error) {
-	fmt.Fprintf(a.scr.stderr(), "%s: somebody else has changed it meanwhile; planning again\n", pairName(p.label))
+	fmt.Fprintf(a.scr.stderr(), "%s: it is not any more what the plan was made for; planning again\n", pairName(p.label))
 	err := p.runner.Lock(ctx, 0)
 	if err != nil {
 		return &provision.Plan{}, provision.Summary{}, err
