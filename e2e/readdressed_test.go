@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fwprov/provision"
+	"fwprov/steps"
 )
 
 // vipOnly is a pair without VLANs: when its outside VIP is another, it has none
@@ -67,6 +68,7 @@ func (r *rig) readdressed() {
 		}
 		r.edit(c.from, c.to)
 		r.announced(c.what, active, c.cost, c.together)
+		r.knowsItself(active)
 		v := r.vigil(before)
 		out, errs, code := r.run(nil, "apply", r.file, "--json")
 		if code != 0 {
@@ -106,6 +108,21 @@ func (r *rig) announced(what, active, cost, together string) {
 		for _, c := range n.Changes {
 			if c.Target == "keepalived.service" && n.Name == active && (!strings.HasPrefix(c.Cost, cost) || (c.Cost == "") != (cost == "") || c.Together != together) {
 				r.t.Errorf("%s: announced are %q, together %q", what, c.Cost, c.Together)
+			}
+		}
+	}
+}
+
+// knowsItself makes sure that each node can tell whether it holds the traffic,
+// before it is changed.
+func (r *rig) knowsItself(active string) {
+	r.t.Helper()
+	for _, n := range r.pair.Nodes {
+		for _, s := range steps.For(r.pair, n) {
+			if d, ok := s.(provision.Drainer); ok {
+				if out, holds := r.try(n.Name, d.Holds()); holds != (n.Name == active) {
+					r.t.Errorf("%s holds the VIPs: %t, it says\n%s", n.Name, holds, out)
+				}
 			}
 		}
 	}

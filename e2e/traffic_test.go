@@ -80,6 +80,7 @@ func TestTraffic(t *testing.T) {
 		lab.EL + " together": func(r *rig) {
 			r.t.Run("agreed", func(t *testing.T) { r.with(t).agreed() })
 			r.t.Run("alone", func(t *testing.T) { r.with(t).alone() })
+			r.t.Run("asked", func(t *testing.T) { r.with(t).asked() })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
