@@ -98,21 +98,21 @@ func TestNodeThatCannotBeReachedAgainGoesBack(t *testing.T) {
 	before := m.tree(t)
 	r := runner(map[string]*machine{"fw01": m}, guardSteps(switchStep{}), nil)
 	r.Emit = func(e Event) { m.cut = m.cut || e.Event == ChangeDone } // as a wrong rule does
-	r.ConfirmTimeout = 50 * time.Millisecond
+	r.ConfirmTimeout = time.Second // on a busy machine a look takes its time
 	// The timer of systemd is played by the wait between two attempts.
 	r.Sleep = func(ctx context.Context, _ time.Duration) {
-		<-time.After(60 * time.Millisecond)
+		<-time.After(1100 * time.Millisecond)
 		m.cut = false
 	}
 	_, err := r.Apply(context.Background(), r.Plan(context.Background()))
 	var back *RolledBackError
-	if !errors.As(err, &back) || !strings.Contains(err.Error(), "not confirmed within 50ms") {
+	if !errors.As(err, &back) || !strings.Contains(err.Error(), "not confirmed within 1s") {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(before, m.tree(t)); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
-	if timers := m.read(t, "/timers"); !strings.Contains(timers, "--on-active=50ms --timer-property=AccuracySec=100ms") {
+	if timers := m.read(t, "/timers"); !strings.Contains(timers, "--on-active=1000ms --timer-property=AccuracySec=100ms") {
 		t.Errorf("the timer was armed with %s", timers)
 	}
 }
