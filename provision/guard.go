@@ -137,15 +137,22 @@ const (
 func (g guard) armScript(timeout time.Duration) string {
 	var b strings.Builder
 	b.WriteString(scriptHead + "set -eu\numask 077\n" + g.lockHeld() + noteScript)
-	fmt.Fprintf(&b, `[ ! -e %[1]s ] || {
-	echo 'an earlier change is not confirmed and the node has not gone back yet; it does so by itself, or now with: sh %[2]s now' >&2
-	exit 75
+	fmt.Fprintf(&b, `unconfirmed() {
+	[ ! -e %[1]s ] || {
+		echo 'an earlier change is not confirmed and the node has not gone back yet; it does so by itself, or now with: sh %[2]s now' >&2
+		exit 75
+	}
 }
+unconfirmed
+# Who confirmed or went back before us may still be tidying up.
+exec 9>>%[4]s
+flock -w %[5]d 9 || { echo 'an earlier change is still being confirmed or taken back' >&2; exit 75; }
+unconfirmed
 trap 'rm -rf %[3]s.new' EXIT
 rm -rf %[3]s.new
 mkdir -p %[3]s.new/steps
 cd %[3]s.new
-`, pendingMark, rollbackSh, snapshotDir)
+`, pendingMark, rollbackSh, snapshotDir, rollbackLock, tidyWait)
 	g.here(&b, "rollback.sh", rollbackScript)
 	g.snapshot(&b)
 	unit := "/etc/systemd/system/" + bootUnit
@@ -171,6 +178,10 @@ sync
 `, g.mark, snapshotDir, resultNow, aliveScript(timeout), timeout.Milliseconds(), rollbackSh, pendingMark)
 	return b.String()
 }
+
+// tidyWait is how many seconds an apply waits for what an earlier one does when it
+// is over.
+const tidyWait = 30
 
 // here writes a text to a file on the node.
 func (g guard) here(b *strings.Builder, path, text string) {
@@ -291,16 +302,19 @@ func (g guard) reachedScript(timeout time.Duration) string {
 	return scriptHead + g.stillOurs() + aliveScript(timeout) + "alive\n"
 }
 
-// disarmScript confirms the node, after the commands of last.
+// disarmScript confirms the node, after the commands of last. It notes itself when
+// it can no longer be ended by who goes back: the lock is not freed before it is
+// over.
 func (g guard) disarmScript(last string) string {
 	return scriptHead + fmt.Sprintf(`exec 9>>%[1]s || exit 1
 flock -n 9 || { echo 'the node is going back to what it was' >&2; exit %[2]d; }
-%[3]s%[4]ssync
-rm -f %[5]s || exit 1
+%[3]s%[4]s%[5]ssync
+rm -f %[6]s || exit 1
 sync
-systemctl stop 'fwprov-rollback-*.timer' 2>/dev/null
-rm -rf %[6]s %[7]s %[8]s
-`, rollbackLock, wentBack, g.stillOurs(), last, pendingMark, snapshotDir, stepPID, deadline) + pruneScript
+systemctl stop 'fwprov-rollback-%[7]s*.timer' 2>/dev/null
+rm -rf %[8]s %[9]s
+%[10]srm -f %[11]s
+`, rollbackLock, wentBack, g.stillOurs(), noteScript, last, pendingMark, g.mark, snapshotDir, deadline, pruneScript, stepPID)
 }
 
 // wentBack is the exit status of a script that finds that the node is no longer

@@ -368,6 +368,77 @@ func TestCommandInHandIsEnded(t *testing.T) {
 	}
 }
 
+// TestNextRunWaitsForTheEndOfTheLast: who has gone back, or was confirmed, is still
+// tidying up when the next run takes the lock.
+func TestNextRunWaitsForTheEndOfTheLast(t *testing.T) {
+	for what, end := range map[string]func(guard) string{
+		"going back":       func(g guard) string { return scriptHead + "sh " + rollbackSh + " now " + g.mark + "\n" },
+		"the confirmation": func(g guard) string { return g.disarmScript("") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			m, g, n := armed(t, switchStep{})
+			m.write(t, "/slow", "0.3")
+			ended := make(chan remote.Result, 1)
+			go func() { ended <- m.sh(t, end(g)) }()
+			for deadline := time.Now().Add(10 * time.Second); !m.missing(pendingMark); {
+				if time.Now().After(deadline) {
+					t.Fatal("it does not come to an end")
+				}
+				time.Sleep(5 * time.Millisecond) // between two looks
+			}
+			m.hold(t, "later")
+			next := newGuard("later", n)
+			if res := m.sh(t, next.armScript(time.Minute)); res.Code != 0 {
+				t.Fatalf("the next run: %d %s", res.Code, res.Stderr)
+			}
+			select {
+			case res := <-ended:
+				if res.Code != 0 {
+					t.Errorf("%d %s", res.Code, res.Stderr)
+				}
+			default:
+				t.Error("the next run did not wait")
+			}
+			for _, path := range []string{pendingMark, rollbackSh, deadline, snapshotDir + "/files", snapshotDir + "/steps/01-switch/was"} {
+				if m.missing(path) {
+					t.Errorf("the next run has lost %s", path)
+				}
+			}
+			if stopped := m.read(t, "/stopped"); stopped != "fwprov-rollback-testrun*.timer\n" {
+				t.Errorf("stopped: %q", stopped)
+			}
+			if res := m.sh(t, next.reachedScript(time.Minute)); res.Code != 0 {
+				t.Errorf("the next run goes on: %d %s", res.Code, res.Stderr)
+			}
+		})
+	}
+}
+
+// TestLockIsKeptUntilConfirmed: not until the mark is gone, but until it is over.
+func TestLockIsKeptUntilConfirmed(t *testing.T) {
+	m, g, _ := armed(t, switchStep{})
+	m.write(t, "/slow", "0.3")
+	free := make(chan remote.Result, 1)
+	go func() { free <- m.sh(t, lockScript("later", "bob", "later", time.Unix(0, 0), 0)) }()
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(m.read(t, lockHolder), "bob"); {
+		if time.Now().After(deadline) {
+			t.Fatal("the lock is not taken")
+		}
+		time.Sleep(5 * time.Millisecond) // between two looks
+	}
+	if res := m.sh(t, g.disarmScript("")); res.Code != 0 {
+		t.Fatalf("%d %s", res.Code, res.Stderr)
+	}
+	select {
+	case <-free:
+		t.Fatal("the lock was free while the node was being confirmed")
+	default:
+	}
+	if res := <-free; res.Code != 0 {
+		t.Errorf("%d %s", res.Code, res.Stderr)
+	}
+}
+
 // brittleStep restores three things, of which the first cannot be.
 type brittleStep struct{ switchStep }
 

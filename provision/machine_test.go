@@ -42,6 +42,8 @@ func newMachine(t *testing.T) *machine {
 		}
 	}
 	const systemctl = `#!/bin/sh
+[ "$1" != --no-block ] || shift
+case "$1 $2" in stop\ *.timer) echo "$2" >>ROOT/stopped; exit ;; esac
 case $1 in
 daemon-reload) echo reload >>ROOT/reloads ;;
 start) echo active >ROOT/unit.$2 ;;
@@ -66,7 +68,9 @@ case " $*" in *" --on-active="*) echo "$@" >>ROOT/timers; exit ;; esac
 while case $1 in --*) ;; *) false ;; esac; do shift; done
 setsid "$@" </dev/null >/dev/null 2>&1 &
 `
-	for name, text := range map[string]string{"systemctl": systemctl, "systemd-run": systemdRun} {
+	// A disk is as slow as the file says.
+	const sync = "#!/bin/sh\n[ ! -e ROOT/slow ] || sleep $(cat ROOT/slow)\n"
+	for name, text := range map[string]string{"systemctl": systemctl, "systemd-run": systemdRun, "sync": sync} {
 		text = strings.ReplaceAll(text, "ROOT", m.root)
 		if err := os.WriteFile(filepath.Join(m.root, "bin", name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)

@@ -160,9 +160,13 @@ echo "went back:${failed:- ok}"
 { echo "$run"; echo "${failed:-ok}"; } >$here/rollback.result
 cp $here/rollback.result result
 cp $log log
-[ -n "$failed" ] || rm -rf -- [0-9]* steps
 sync
+rm -f $here/step.pid $here/deadline
 rm -f pending
+# The lock of the run is free from here on. Who arms the node next waits for ours,
+# and what is ended is only what this run has left.
 sync
-rm -f $here/going-back $here/step.pid $here/deadline
-systemctl --no-block stop 'fwprov-rollback-*.timer'
+[ -n "$failed" ] || rm -rf -- [0-9]* steps
+rm -f $here/going-back
+systemctl --no-block stop "fwprov-rollback-$run*.timer"
+exit 0
