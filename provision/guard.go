@@ -29,8 +29,10 @@ import (
 //	    going-back       no such command may change anything any more
 //	    rollback.lock    held by who goes back, or confirms
 //
-// A unit of ours runs the script at boot where pending is there, before the
-// network is up. Every command of an apply notes itself, looks whether the node
+// The timer runs the script when the time-out is over, and again every few seconds
+// until nothing is pending, so that a script that was killed is not the end of it.
+// A unit of ours runs it at boot where pending is there, before the network is up,
+// and another one after it if that was cut off. Every command of an apply notes itself, looks whether the node
 // goes back or has gone back, and moves the deadline before each change.
 const (
 	snapshotDir  = StateDir + "/rollback"
@@ -38,6 +40,7 @@ const (
 	resultFile   = snapshotDir + "/result"
 	rollbackSh   = snapshotDir + "/rollback.sh"
 	bootUnit     = "fwprov-rollback-boot.service"
+	againUnit    = "fwprov-rollback-boot-again.service"
 	deadline     = RunDir + "/deadline"
 	stepPID      = RunDir + "/step.pid"
 	goingBack    = RunDir + "/going-back"
@@ -80,6 +83,7 @@ After=local-fs.target systemd-remount-fs.service
 Before=network-pre.target systemd-sysctl.service systemd-modules-load.service sysinit.target shutdown.target
 Conflicts=shutdown.target
 ConditionPathExists=` + pendingMark + `
+OnFailure=` + againUnit + `
 
 [Service]
 Type=oneshot
@@ -88,6 +92,18 @@ ExecStart=/bin/sh ` + rollbackSh + ` boot
 
 [Install]
 WantedBy=sysinit.target
+`
+
+// A oneshot of systemd before 244 cannot be restarted.
+const againUnitText = `# Managed by fwprov.
+[Unit]
+Description=Go back to what was before a change that was not confirmed, once more
+ConditionPathExists=` + pendingMark + `
+
+[Service]
+ExecStart=/bin/sh ` + rollbackSh + ` now
+Restart=on-failure
+RestartSec=3
 `
 
 // guard is what has to be kept of a node before a plan is carried out.
@@ -155,33 +171,40 @@ cd %[3]s.new
 `, pendingMark, rollbackSh, snapshotDir, rollbackLock, tidyWait)
 	g.here(&b, "rollback.sh", rollbackScript)
 	g.snapshot(&b)
-	unit := "/etc/systemd/system/" + bootUnit
-	g.here(&b, unit+".new", bootUnitText)
-	fmt.Fprintf(&b, `if ! cmp -s %[1]s.new %[1]s || [ ! -e %[2]s ]; then
-	mv -f %[1]s.new %[1]s
+	units := "/etc/systemd/system/"
+	g.here(&b, units+bootUnit+".new", bootUnitText)
+	g.here(&b, units+againUnit+".new", againUnitText)
+	fmt.Fprintf(&b, `if ! cmp -s %[1]s%[2]s.new %[1]s%[2]s || ! cmp -s %[1]s%[3]s.new %[1]s%[3]s || [ ! -e %[1]ssysinit.target.wants/%[2]s ]; then
+	mv -f %[1]s%[3]s.new %[1]s%[3]s
+	mv -f %[1]s%[2]s.new %[1]s%[2]s
 	systemctl daemon-reload
-	systemctl enable --quiet %[3]s
+	systemctl enable --quiet %[2]s
 else
-	rm -f %[1]s.new
+	rm -f %[1]s%[2]s.new %[1]s%[3]s.new
 fi
-`, unit, "/etc/systemd/system/sysinit.target.wants/"+bootUnit, bootUnit)
+`, units, bootUnit, againUnit)
 	fmt.Fprintf(&b, `echo %[1]s >pending.new
 rm -rf %[2]s
 mv %[2]s.new %[2]s
 rm -f %[3]s
 sync
 %[4]salive
-systemd-run --quiet --on-active=%[5]dms --timer-property=AccuracySec=100ms --unit=fwprov-rollback-%[1]s \
+systemctl stop 'fwprov-rollback-*.timer' 2>/dev/null || true # of runs that are over
+systemd-run --quiet --on-active=%[5]dms --on-unit-inactive=%[8]ds --timer-property=AccuracySec=100ms --unit=fwprov-rollback-%[1]s \
 	/bin/sh -c '[ ! -e %[6]s ] || exec /bin/sh %[6]s timer %[1]s'
 mv %[2]s/pending.new %[7]s
 sync
-`, g.mark, snapshotDir, resultNow, aliveScript(timeout), timeout.Milliseconds(), rollbackSh, pendingMark)
+`, g.mark, snapshotDir, resultNow, aliveScript(timeout), timeout.Milliseconds(), rollbackSh, pendingMark, timerAgain)
 	return b.String()
 }
 
 // tidyWait is how many seconds an apply waits for what an earlier one does when it
 // is over.
 const tidyWait = 30
+
+// timerAgain is how many seconds after its script has ended, however it has, the
+// timer runs it again: not so often that systemd refuses to (five times in 10 s).
+const timerAgain = 3
 
 // here writes a text to a file on the node.
 func (g guard) here(b *strings.Builder, path, text string) {

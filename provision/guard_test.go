@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +20,7 @@ func (m *machine) tree(t *testing.T) map[string]string {
 	out := map[string]string{}
 	for _, top := range []string{"/etc", "/var/lib/fwprov/manifest"} {
 		_ = filepath.WalkDir(m.root+top, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() && d.Name() != bootUnit {
+			if err == nil && d.Type().IsRegular() && d.Name() != bootUnit && d.Name() != againUnit {
 				info, _ := d.Info()
 				b, _ := os.ReadFile(path)
 				out[strings.TrimPrefix(path, m.root)] = info.Mode().String() + " " + string(b)
@@ -112,7 +111,7 @@ func TestNodeThatCannotBeReachedAgainGoesBack(t *testing.T) {
 	if d := cmp.Diff(before, m.tree(t)); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
-	if timers := m.read(t, "/timers"); !strings.Contains(timers, "--on-active=1000ms --timer-property=AccuracySec=100ms") {
+	if timers := m.read(t, "/timers"); !strings.Contains(timers, "--on-active=1000ms --on-unit-inactive=3s --timer-property=AccuracySec=100ms") {
 		t.Errorf("the timer was armed with %s", timers)
 	}
 }
@@ -286,23 +285,22 @@ func TestTimerGoesByTheLastChange(t *testing.T) {
 		t.Fatalf("%d %s%s", res.Code, res.Stdout, res.Stderr)
 	}
 	after := m.tree(t)
-	timer := "sh " + rollbackSh + " timer " + g.mark
-	if res := m.sh(t, scriptHead+timer); res.Code != 0 {
-		t.Fatalf("%d %s", res.Code, res.Stderr)
-	}
-	if d := cmp.Diff(after, m.tree(t)); d != "" {
-		t.Errorf("it went back before its time:\n%s", d)
-	}
-	timers := strings.Split(strings.TrimSpace(m.read(t, "/timers")), "\n")
-	if last := timers[len(timers)-1]; len(timers) != 2 || !regexp.MustCompile(`--on-active=5\d\d\d0ms .*rollback.sh timer testrun$`).MatchString(last) {
-		t.Errorf("timers: %q", timers)
-	}
+	timer := scriptHead + "sh " + rollbackSh + " timer " + g.mark
+	done := make(chan remote.Result, 2)
+	go func() { done <- m.sh(t, timer) }()
 	m.sh(t, scriptHead+"sh "+rollbackSh+" timer another")
-	if m.missing(pendingMark) {
-		t.Error("the timer of another run took it back")
+	select {
+	case res := <-done:
+		t.Errorf("it did not wait: %d %s", res.Code, res.Stderr)
+	case <-time.After(300 * time.Millisecond): // to see that nothing happens
+	}
+	if d := cmp.Diff(after, m.tree(t)); d != "" || m.missing(pendingMark) {
+		t.Errorf("it went back before its time, or for another run:\n%s", d)
 	}
 	m.write(t, deadline, "1\n")
-	m.sh(t, scriptHead+timer)
+	if res := <-done; res.Code != 0 {
+		t.Errorf("%d %s", res.Code, res.Stderr)
+	}
 	if d := cmp.Diff(before, m.tree(t)); d != "" {
 		t.Errorf("not as before:\n%s", d)
 	}
@@ -404,7 +402,7 @@ func TestNextRunWaitsForTheEndOfTheLast(t *testing.T) {
 					t.Errorf("the next run has lost %s", path)
 				}
 			}
-			if stopped := m.read(t, "/stopped"); stopped != "fwprov-rollback-testrun*.timer\n" {
+			if stopped := m.read(t, "/stopped"); stopped != "fwprov-rollback-*.timer\nfwprov-rollback-testrun*.timer\nfwprov-rollback-*.timer\n" { // arming, the end, arming
 				t.Errorf("stopped: %q", stopped)
 			}
 			if res := m.sh(t, next.reachedScript(time.Minute)); res.Code != 0 {
@@ -436,6 +434,75 @@ func TestLockIsKeptUntilConfirmed(t *testing.T) {
 	}
 	if res := <-free; res.Code != 0 {
 		t.Errorf("%d %s", res.Code, res.Stderr)
+	}
+}
+
+// TestTimerComesAgain: what it started was killed, while it waited or in the middle
+// of going back.
+func TestTimerComesAgain(t *testing.T) {
+	m, g, n := armed(t, stuckUndo{})
+	before := m.tree(t)
+	m.sh(t, m.change(t, g, n, "web"))
+	m.write(t, deadline, "1\n")
+	timer := scriptHead + "echo $$ >" + RunDir + "/timer\nexec sh " + rollbackSh + " timer " + g.mark
+	m.write(t, "/etc/stuck", "")
+	done := make(chan remote.Result, 1)
+	go func() { done <- m.sh(t, timer) }()
+	for deadline := time.Now().Add(10 * time.Second); m.missing("/etc/at-it"); {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not go back")
+		}
+		time.Sleep(5 * time.Millisecond) // between two looks
+	}
+	m.sh(t, "kill -KILL -$(cat "+RunDir+"/timer)")
+	<-done
+	if m.missing(pendingMark) {
+		t.Fatal("it was not killed in time")
+	}
+	if m.sh(t, "rm /etc/stuck /etc/at-it"); !m.missing("/stopped") && m.read(t, "/stopped") != "fwprov-rollback-*.timer\n" {
+		t.Errorf("the timer was stopped before it was over: %q", m.read(t, "/stopped"))
+	}
+	if res := m.sh(t, timer); res.Code != 0 || !m.missing(pendingMark) {
+		t.Errorf("%d %s", res.Code, res.Stderr)
+	}
+	if failed, ok := wentBackTo(g.mark, string(m.sh(t, stateScript).Stdout)); !ok || len(failed) > 0 {
+		t.Errorf("it has not gone back whole: %v %q", ok, failed)
+	}
+	if d := cmp.Diff(before, m.tree(t)); d != "" {
+		t.Errorf("not as before:\n%s", d)
+	}
+}
+
+// stuckUndo does not come to an end as long as there is /etc/stuck.
+type stuckUndo struct{ switchStep }
+
+func (stuckUndo) Undo() Undo {
+	return Undo{Restore: "[ ! -e /etc/stuck ] || touch /etc/at-it\nwhile [ -e /etc/stuck ]; do sleep 0.05; done\n"}
+}
+
+// TestLockOfAnUnconfirmedChange tells how to get out where nobody else does.
+func TestLockOfAnUnconfirmedChange(t *testing.T) {
+	for _, pending := range []bool{true, false} {
+		m, _, _ := armed(t, switchStep{})
+		if !pending {
+			m.sh(t, "rm "+pendingMark)
+		}
+		steps := func(string) []Step { return nil }
+		first, second := runner(map[string]*machine{"fw01": m}, steps, nil), runner(map[string]*machine{"fw01": m}, steps, nil)
+		first.Operator, second.ID = "alice from afar", "second"
+		if err := first.Lock(context.Background(), 0); err != nil {
+			t.Fatal(err)
+		}
+		var locked *LockedError
+		err := second.Lock(context.Background(), 0)
+		if !errors.As(err, &locked) || locked.Pending != pending || locked.Holder != "alice from afar since 1970-01-01T00:00:00Z" {
+			t.Errorf("%+v, want pending %v", err, pending)
+		} else if strings.Contains(err.Error(), "sh "+rollbackSh+" now") != pending {
+			t.Errorf("pending %v: %v", pending, err)
+		}
+		m.sh(t, "rm -f "+pendingMark)
+		first.Close()
+		second.Close()
 	}
 }
 

@@ -27,10 +27,17 @@ const (
 type LockedError struct {
 	Node   string
 	Holder string // "alice from admin1 since 2026-11-23T01:02:03Z"
+	// Pending: the node has a change that is not confirmed, and keeps the lock
+	// until it is or has been taken back, whether its holder is there or not.
+	Pending bool
 }
 
 func (e *LockedError) Error() string {
-	return fmt.Sprintf("node %s is locked by %s (wait with --lock-timeout; a lock whose holder is gone frees itself within %d s and the confirm time-out)", e.Node, e.Holder, lockLease)
+	s := fmt.Sprintf("node %s is locked by %s (wait with --lock-timeout; a lock whose holder is gone frees itself within %d s and the confirm time-out)", e.Node, e.Holder, lockLease)
+	if e.Pending {
+		s += fmt.Sprintf("\n  it has a change that is not confirmed yet; should it not go back by itself in that time, let it, on the node: sh %s now", rollbackSh)
+	}
+	return s
 }
 
 // lockScript takes the lock within wait, says so, and holds it while a byte
@@ -41,7 +48,7 @@ func lockScript(mark, operator, run string, since time.Time, wait time.Duration)
 	return scriptHead + fmt.Sprintf(`umask 077
 mkdir -p %[1]s && exec 9>>%[2]s || exit 1
 flock -n 9 9<&9 || {
-	printf '@%[5]s held %%s\n' "$(tr '\n' '|' <%[3]s)"
+	printf '@%[5]s held %%s\n' "$([ ! -e %[8]s ] || printf 'pending|')$(tr '\n' '|' <%[3]s)"
 	[ %[4]d -gt 0 ] && flock -w %[4]d 9 || exit 75
 }
 printf '%%s\n' %[6]s >%[3]s
@@ -120,14 +127,14 @@ func (r *Runner) takeLock(ctx context.Context, node string, wait time.Duration) 
 	}()
 	timeout, stop := context.WithTimeout(ctx, wait+fileTimeout)
 	defer stop()
-	holder := ""
+	holder, pending := "", false
 	for {
 		select {
 		case <-locked:
 			go l.keep(session)
 			return l, nil
-		case holder = <-held:
-			holder = describeHolder(holder)
+		case h := <-held:
+			holder, pending = describeHolder(h)
 			if wait > 0 {
 				r.emit(Event{Event: Waiting, Node: node, Message: fmt.Sprintf("for the lock, at most %s: held by %s", wait, holder)})
 			}
@@ -136,12 +143,12 @@ func (r *Runner) takeLock(ctx context.Context, node string, wait time.Duration) 
 			if holder == "" {
 				select {
 				case h := <-held:
-					holder = describeHolder(h)
+					holder, pending = describeHolder(h)
 				default:
 				}
 			}
 			if execErr == nil && res.Code == 75 && holder != "" {
-				return nil, &LockedError{Node: node, Holder: holder}
+				return nil, &LockedError{Node: node, Holder: holder, Pending: pending}
 			}
 			if execErr == nil {
 				execErr = fmt.Errorf("exit status %d%s", res.Code, firstLines(res.Stderr))
@@ -154,13 +161,15 @@ func (r *Runner) takeLock(ctx context.Context, node string, wait time.Duration) 
 	}
 }
 
-// describeHolder makes one line of the holder's file.
-func describeHolder(s string) string {
+// describeHolder makes one line of the holder's file, and reads whether a change is
+// pending.
+func describeHolder(s string) (holder string, pending bool) {
+	s, pending = strings.CutPrefix(s, "pending|")
 	p := strings.Split(Printable(s), "|")
 	if len(p) < 2 || p[0] == "" {
-		return "somebody who has just begun"
+		return "somebody who has just begun", pending
 	}
-	return p[0] + " since " + p[1]
+	return p[0] + " since " + p[1], pending
 }
 
 // keep tells the node that we are there.

@@ -89,7 +89,16 @@ func (m *machine) Exec(ctx context.Context, cmd remote.Command) (remote.Result, 
 	}
 	script = strings.ReplaceAll(script, "PATH=/usr/sbin", "PATH="+m.root+"/bin:/usr/sbin")
 	sh := exec.CommandContext(ctx, "sh", "-c", "chown() { :; }\n"+script)
-	sh.Stdin = cmd.Stdin
+	if cmd.Stdin != nil {
+		in, err := sh.StdinPipe() // whose end a command that is over does not wait for
+		if err != nil {
+			return remote.Result{}, err
+		}
+		go func() {
+			_, _ = io.Copy(in, cmd.Stdin)
+			_ = in.Close()
+		}()
+	}
 	sh.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // as a session of sshd has
 	var stderr bytes.Buffer
 	sh.Stderr = &stderr

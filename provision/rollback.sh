@@ -16,20 +16,22 @@ is_pending || exit 0
 run=$(cat pending)
 (umask 077 && mkdir -p $here)
 
-if [ "$why" = timer ]; then
-	# The commands of the run have moved the deadline since the timer was armed.
+# The commands of the run move the deadline as long as there are any. The timer
+# comes again if this waits in vain because it is killed.
+time_left() { # in 1/100 s
 	due='' n=0
 	until [ -n "$due" ] || [ $n -ge 10 ]; do
 		read -r due <$here/deadline || sleep 0.1
 		n=$((n + 1))
 	done
 	read -r up _ </proc/uptime
-	now=$((${up%.*} * 100 + 1${up#*.} - 100))
-	if [ "${due:-0}" -gt $now ]; then
-		systemd-run --quiet --on-active=$((due - now))0ms --timer-property=AccuracySec=100ms \
-			--unit="fwprov-rollback-$run-$now" /bin/sh "$PWD/rollback.sh" timer "$run" && exit 0
-	fi
-fi
+	left=$((${due:-0} - ${up%.*} * 100 - 1${up#*.} + 100))
+	[ $left -gt 0 ]
+}
+while [ "$why" = timer ] && time_left; do
+	if [ $left -gt 100 ]; then sleep 1; else sleep 0.1; fi
+	is_pending || exit 0
+done
 
 # One at a time, and not while the node is being confirmed.
 if (: >>$here/rollback.lock); then
