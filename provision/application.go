@@ -217,25 +217,6 @@ func (a *application) look(ctx context.Context, except ...string) error {
 	return nil
 }
 
-// wentBackTo reads the result of a node that went back from a run, and what it
-// could not restore. It also reads the answer of stateScript.
-func wentBackTo(run, out string) (failed []string, ok bool) {
-	all := lines(out)
-	if len(all) > 0 && strings.HasPrefix(all[0], "pending") {
-		if strings.TrimSpace(all[0]) != "pending" {
-			return nil, false
-		}
-		all = all[1:]
-	}
-	if len(all) < 2 || all[0] != run {
-		return nil, false
-	}
-	if all[1] != "ok" {
-		failed = strings.Fields(Printable(all[1]))
-	}
-	return failed, true
-}
-
 // fresh makes sure that a new look at the node leads to the same plan.
 func (n *NodePlan) fresh(f Facts, wants func(string) bool) error {
 	with := f.With()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"fwprov/provision/remote"
 )
 
 // Summary is how an apply ended.
@@ -25,11 +27,17 @@ type RolledBackError struct {
 
 func (e *RolledBackError) Error() string {
 	s := fmt.Sprintf("node %s went back to what it was: %v", e.Node, e.Cause)
-	for _, f := range e.Failed {
+	for i, f := range e.Failed {
+		if i == maxFailed {
+			return s + fmt.Sprintf("\n  and %d more", len(e.Failed)-i)
+		}
 		s += fmt.Sprintf("\n  could not be restored: %s (see %s/log on the node)", f, snapshotDir)
 	}
 	return s
 }
+
+// maxFailed is how much of what could not be restored an error names.
+const maxFailed = 20
 
 func (e *RolledBackError) Unwrap() error { return e.Cause }
 
@@ -173,15 +181,14 @@ func (a *application) confirm(ctx context.Context) error {
 	if err := a.look(within); err != nil {
 		return err
 	}
-	return a.disarm(within, "")
+	return a.disarmSurely(within, "")
 }
 
 // disarm lets the node stay as it is now. last is done before.
 func (a *application) disarm(ctx context.Context, last string) error {
 	_, err := a.exec(ctx, "confirm", a.r.confirmTimeout(), a.guard.disarmScript(last+a.journal.script(a.n)), nil)
 	if err == nil {
-		a.armed = false
-		a.journal.written(a.n.Name)
+		a.confirmed()
 	}
 	return err
 }
@@ -206,27 +213,79 @@ func (a *application) reach(ctx context.Context, timeout time.Duration) error {
 	return err
 }
 
+// disarmSurely is disarm with a second and a third try over new connections: what
+// must not happen is that a node keeps a change of which its operator is told that
+// it was taken back, or that two nodes end up with different settings, because of
+// a connection that was cut.
+func (a *application) disarmSurely(ctx context.Context, last string) error {
+	err := a.disarm(ctx, last)
+	for n := 0; err != nil && n < 2 && ctx.Err() == nil; n++ {
+		if a.r.renew(ctx, a.n.Name) != nil {
+			a.r.Sleep(ctx, time.Second)
+			continue
+		}
+		if f, asked := a.ask(ctx, fileTimeout, stateScript); asked == nil && f.confirmed {
+			a.confirmed() // the answer was lost, not the command
+			return nil
+		}
+		err = a.disarm(ctx, last)
+	}
+	return err
+}
+
+// confirmed notes that the node stays as it is.
+func (a *application) confirmed() {
+	a.armed = false
+	a.journal.written(a.n.Name)
+}
+
+// ask runs a script that ends with stateScript.
+func (a *application) ask(ctx context.Context, timeout time.Duration, script string) (fate, error) {
+	res, err := a.r.exec(context.WithoutCancel(ctx), a.n.Name, "ask what became of it", timeout, remote.Command{Script: script, MaxOutput: maxResult})
+	return fateOf(a.r.ID, string(res.Stdout)), err
+}
+
+// While a node says that it is going back it is waited for: a stop of a daemon may
+// take its minute and a half, and there may be many interfaces.
+const (
+	backGrace  = 30 * time.Second // after the time-out, for one that does not answer
+	backWithin = 10 * time.Minute
+)
+
 // back lets the node go back, or waits until it has done so by itself.
 func (a *application) back(ctx context.Context, cause error) error {
 	ctx = context.WithoutCancel(ctx)
 	a.r.emit(Event{Event: GoingBack, Node: a.n.Name, Error: cause.Error()})
-	deadline := a.r.Now().Add(a.r.confirmTimeout() + 30*time.Second)
-	res, err := a.exec(ctx, "go back", time.Minute, a.guard.backScript(), nil)
+	last := a.r.Now().Add(a.r.confirmTimeout() + backWithin)
+	deadline := a.r.Now().Add(a.r.confirmTimeout() + backGrace)
+	f, err := a.ask(ctx, time.Minute, a.guard.backScript())
 	for {
-		if err == nil {
-			if failed, ok := wentBackTo(a.r.ID, string(res.Stdout)); ok {
-				e := &RolledBackError{Node: a.n.Name, Cause: cause, Failed: failed}
-				a.r.emit(Event{Event: RolledBack, Node: a.n.Name, Error: fmt.Sprint(failed)})
-				return e
+		switch {
+		case err != nil:
+		case f.wentBack:
+			for i := range f.failed {
+				f.failed[i] = a.r.clean(f.failed[i])
 			}
+			a.r.emit(Event{Event: RolledBack, Node: a.n.Name, Error: fmt.Sprint(f.failed)})
+			return &RolledBackError{Node: a.n.Name, Cause: cause, Failed: f.failed}
+		case f.confirmed:
+			a.confirmed()
+			return fmt.Errorf("node %s was confirmed all the same, and keeps the change: %w", a.n.Name, cause)
+		case !f.pending:
+			return fmt.Errorf("node %s does not say what became of it (was it rebooted?); fwprov plan tells what is left to do: %w", a.n.Name, cause)
+		default:
+			deadline = a.r.Now().Add(backGrace)
 		}
-		if !a.r.Now().Before(deadline) {
-			return fmt.Errorf("node %s cannot be asked what became of it; it goes back by itself within %s: %w", a.n.Name, a.r.confirmTimeout(), cause)
+		if now := a.r.Now(); !now.Before(deadline) || !now.Before(last) {
+			if err == nil {
+				return fmt.Errorf("node %s is still going back to what it was (see %s/rollback.log on the node): %w", a.n.Name, RunDir, cause)
+			}
+			return fmt.Errorf("node %s cannot be asked what became of it; it goes back by itself within %s unless it was confirmed: %w", a.n.Name, a.r.confirmTimeout(), cause)
 		}
 		a.r.Sleep(ctx, time.Second)
 		again, cancel := context.WithTimeout(ctx, 5*time.Second)
 		if err = a.r.renew(again, a.n.Name); err == nil {
-			res, err = a.exec(again, "ask what became of it", 5*time.Second, stateScript, nil)
+			f, err = a.ask(again, 5*time.Second, stateScript)
 		}
 		cancel()
 	}

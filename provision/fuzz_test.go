@@ -14,7 +14,7 @@ func FuzzWords(f *testing.F) {
 	r := &Runner{Redact: func(s string) string { return strings.ReplaceAll(s, heardSecret, "(sensitive)") }}
 	f.Fuzz(func(t *testing.T, holder, back, fact string) {
 		holder = strings.ReplaceAll(holder, "\n", "|") // a line of output
-		failed, _ := wentBackTo("run", back)
+		failed := fateOf("run", back).failed
 		gone := Facts{}
 		parseLost(back, gone)
 		detail, _ := tellLost("fw01", gone)

@@ -47,6 +47,8 @@ const (
 	rollbackLock = RunDir + "/rollback.lock"
 	// resultNow is the result where the disk could not take it.
 	resultNow = RunDir + "/rollback.result"
+	// confirmedMark has the run that was confirmed last since the node was booted.
+	confirmedMark = RunDir + "/confirmed"
 )
 
 // Undoer is a step whose changes reach beyond files and the state of units.
@@ -332,12 +334,13 @@ func (g guard) disarmScript(last string) string {
 	return scriptHead + fmt.Sprintf(`exec 9>>%[1]s || exit 1
 flock -n 9 || { echo 'the node is going back to what it was' >&2; exit %[2]d; }
 %[3]s%[4]s%[5]ssync
+echo %[7]s >%[12]s
 rm -f %[6]s || exit 1
 sync
 systemctl stop 'fwprov-rollback-%[7]s*.timer' 2>/dev/null
 rm -rf %[8]s %[9]s
 %[10]srm -f %[11]s
-`, rollbackLock, wentBack, g.stillOurs(), noteScript, last, pendingMark, g.mark, snapshotDir, deadline, pruneScript, stepPID)
+`, rollbackLock, wentBack, g.stillOurs(), noteScript, last, pendingMark, g.mark, snapshotDir, deadline, pruneScript, stepPID, confirmedMark)
 }
 
 // wentBack is the exit status of a script that finds that the node is no longer
@@ -352,5 +355,37 @@ func (g guard) backScript() string {
 		"\twhile [ \"$(cat %[1]s 2>/dev/null)\" = %[2]s ]; do sleep 0.1; done\nfi\n", pendingMark, g.mark, rollbackSh) + stateScript
 }
 
-// stateScript prints what became of a run: "pending RUN", and the last result.
-const stateScript = scriptHead + "echo \"pending $(cat " + pendingMark + " 2>/dev/null)\"\ncat " + resultNow + " 2>/dev/null || cat " + resultFile + " 2>/dev/null\nexit 0\n"
+// stateScript prints what became of a run: "pending RUN", "confirmed RUN", and the
+// last result of going back.
+var stateScript = scriptHead + fmt.Sprintf(`echo "pending $(cat %s 2>/dev/null)"
+echo "confirmed $(cat %s 2>/dev/null)"
+{ cat %s 2>/dev/null || cat %s 2>/dev/null; } | head -c %d
+exit 0
+`, pendingMark, confirmedMark, resultNow, resultFile, maxResult/2)
+
+// maxResult bounds in bytes what a node says of what became of a run.
+const maxResult = 128 << 10
+
+// fate is what became of a run on a node. None of it: the node does not know.
+type fate struct {
+	pending   bool // neither confirmed nor gone back yet
+	confirmed bool
+	wentBack  bool
+	failed    []string // what could not be restored
+}
+
+// fateOf reads the answer of stateScript.
+func fateOf(run, out string) fate {
+	all := lines(out)
+	if len(all) < 2 || all[0] == "pending "+run {
+		return fate{pending: len(all) > 0 && all[0] == "pending "+run}
+	}
+	if len(all) >= 4 && all[2] == run {
+		f := fate{wentBack: true}
+		if all[3] != "ok" {
+			f.failed = strings.Fields(Printable(all[3]))
+		}
+		return f
+	}
+	return fate{confirmed: all[1] == "confirmed "+run}
+}

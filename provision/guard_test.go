@@ -199,24 +199,164 @@ func TestGuardScriptsParse(t *testing.T) {
 	posix(t, lockScript("m", "it's me", "run", time.Unix(0, 0), time.Second))
 }
 
-func TestWentBackTo(t *testing.T) {
+func TestFateOf(t *testing.T) {
 	for _, c := range []struct {
 		out  string
-		want []string
-		ok   bool
+		want fate
 	}{
-		{"run\nok\n", nil, true},
-		{"pending\nrun\nok\n", nil, true},
-		{"pending run\nrun\nok\n", nil, false},
-		{"run\n/etc/a steps/iptables\n", []string{"/etc/a", "steps/iptables"}, true},
-		{"other\nok\n", nil, false},
-		{"", nil, false},
+		{"pending\nconfirmed\nrun\nok\n", fate{wentBack: true}},
+		{"pending \nconfirmed other\nrun\n/etc/a steps/iptables\n", fate{wentBack: true, failed: []string{"/etc/a", "steps/iptables"}}},
+		{"pending run\nconfirmed \nrun\nok\n", fate{pending: true}},
+		{"pending run\nconfirmed run\n", fate{pending: true}},
+		{"pending \nconfirmed run\n", fate{confirmed: true}},
+		{"pending other\nconfirmed run\nother\nok\n", fate{confirmed: true}},
+		{"pending \nconfirmed \nother\nok\n", fate{}},
+		{"pending \nconfirmed \nrun\n", fate{}},
+		{"pending \nconfirmed \n", fate{}},
+		{"run\nok\n", fate{}},
+		{"", fate{}},
 	} {
-		got, ok := wentBackTo("run", c.out)
-		if d := cmp.Diff(c.want, got); d != "" || ok != c.ok {
-			t.Errorf("%q: %v %v", c.out, got, ok)
+		if d := cmp.Diff(c.want, fateOf("run", c.out), cmp.AllowUnexported(fate{})); d != "" {
+			t.Errorf("%q: %s", c.out, d)
 		}
 	}
+}
+
+// deaf is a connection over which the answer to some commands does not come.
+type deaf struct {
+	*machine
+	lost func(script string) bool
+}
+
+func (d deaf) Exec(ctx context.Context, cmd remote.Command) (remote.Result, error) {
+	res, err := d.machine.Exec(ctx, cmd)
+	if d.lost(cmd.Script) {
+		return remote.Result{}, errors.New("connection reset by peer")
+	}
+	return res, err
+}
+
+// TestAnswerToTheConfirmationIsLost: the node keeps the change, and nobody is told
+// otherwise.
+func TestAnswerToTheConfirmationIsLost(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		lost int // so many answers after it was confirmed, of commands but the last
+		err  string
+	}{
+		{"once", 1, ""},
+		{"until it is asked to go back", 5, "node fw01 was confirmed all the same, and keeps the change: node fw01: confirm: connection reset"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := guardMachine(t)
+			r := runner(map[string]*machine{"fw01": m}, guardSteps(switchStep{}), nil)
+			dial, left := r.Dial, c.lost
+			r.Dial = func(ctx context.Context, node string) (Conn, error) {
+				if _, err := dial(ctx, node); err != nil {
+					return nil, err
+				}
+				return deaf{m, func(script string) bool {
+					if left == 0 || !strings.Contains(script, confirmedMark) {
+						return false
+					}
+					left--
+					return true
+				}}, nil
+			}
+			sum, err := r.Apply(context.Background(), r.Plan(context.Background()))
+			if sum.Changed != 5 || sum.RolledBack || (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%+v, %v", sum, err)
+			}
+			if got := m.read(t, "/etc/switch"); got != "on\n" {
+				t.Errorf("the switch is %s", got)
+			}
+		})
+	}
+}
+
+// TestSlowWayBackIsWaitedFor for as long as the node says that it is at it, and is
+// not taken for one that cannot be asked.
+func TestSlowWayBackIsWaitedFor(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		stuck time.Duration
+		want  string
+	}{
+		{"in the end", 4 * time.Minute, "went back to what it was: "},
+		{"in vain", time.Hour, "node fw01 is still going back to what it was"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := guardMachine(t)
+			r := runner(map[string]*machine{"fw01": m}, guardSteps(switchStep{fail: true}), nil)
+			dial, ends := r.Dial, r.Now().Add(c.stuck)
+			r.Dial = func(ctx context.Context, node string) (Conn, error) {
+				if _, err := dial(ctx, node); err != nil {
+					return nil, err
+				}
+				return stuck{m, func() bool { return r.Now().Before(ends) }}, nil
+			}
+			_, err := r.Apply(context.Background(), r.Plan(context.Background()))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Error(err)
+			}
+			if c.stuck == time.Hour && r.Now().Sub(time.Unix(0, 0)) > 15*time.Minute {
+				t.Errorf("waited until %s", r.Now())
+			}
+		})
+	}
+}
+
+// stuck is a node that takes its time to go back.
+type stuck struct {
+	*machine
+	busy func() bool
+}
+
+func (s stuck) Exec(ctx context.Context, cmd remote.Command) (remote.Result, error) {
+	if strings.HasSuffix(cmd.Script, stateScript) && s.busy() {
+		return remote.Result{Stdout: []byte("pending testrun\nconfirmed \n")}, nil
+	}
+	if cmd.Script == stateScript { // it has not heard that it is to go back now
+		cmd.Script = scriptHead + "sh " + rollbackSh + " now testrun\n" + stateScript
+	}
+	return s.machine.Exec(ctx, cmd)
+}
+
+// TestWhatCouldNotBeRestoredIsHarmless however much of it a node names.
+func TestWhatCouldNotBeRestoredIsHarmless(t *testing.T) {
+	m := guardMachine(t)
+	r := runner(map[string]*machine{"fw01": m}, guardSteps(switchStep{fail: true}), nil)
+	r.Redact = func(s string) string { return strings.ReplaceAll(s, "hunter2", "(sensitive)") }
+	dial := r.Dial
+	r.Dial = func(ctx context.Context, node string) (Conn, error) {
+		if _, err := dial(ctx, node); err != nil {
+			return nil, err
+		}
+		return talkative{m}, nil
+	}
+	_, err := r.Apply(context.Background(), r.Plan(context.Background()))
+	var back *RolledBackError
+	if !errors.As(err, &back) || len(back.Failed) != 1000 {
+		t.Fatal(err)
+	}
+	if s := err.Error(); strings.ContainsAny(s, "\x1b") || strings.Contains(s, "hunter2") || strings.Count(s, "\n") > 40 || !strings.Contains(s, "and 980 more") {
+		t.Errorf("%q", s)
+	}
+}
+
+// talkative is a node that says too much of what it could not restore, unless it is
+// bounded.
+type talkative struct{ *machine }
+
+func (c talkative) Exec(ctx context.Context, cmd remote.Command) (remote.Result, error) {
+	res, err := c.machine.Exec(ctx, cmd)
+	if strings.HasSuffix(cmd.Script, stateScript) {
+		if cmd.MaxOutput != maxResult {
+			return remote.Result{}, errors.New("not bounded")
+		}
+		res.Stdout = []byte("pending \nconfirmed \ntestrun\n" + strings.Repeat("/etc/\x1b[31mhunter2 ", 1000) + "\n")
+	}
+	return res, err
 }
 
 // armed is a machine with a snapshot of before and a timer, and the guard of the
@@ -465,8 +605,8 @@ func TestTimerComesAgain(t *testing.T) {
 	if res := m.sh(t, timer); res.Code != 0 || !m.missing(pendingMark) {
 		t.Errorf("%d %s", res.Code, res.Stderr)
 	}
-	if failed, ok := wentBackTo(g.mark, string(m.sh(t, stateScript).Stdout)); !ok || len(failed) > 0 {
-		t.Errorf("it has not gone back whole: %v %q", ok, failed)
+	if f := fateOf(g.mark, string(m.sh(t, stateScript).Stdout)); !f.wentBack || len(f.failed) > 0 {
+		t.Errorf("it has not gone back whole: %+v", f)
 	}
 	if d := cmp.Diff(before, m.tree(t)); d != "" {
 		t.Errorf("not as before:\n%s", d)
@@ -520,9 +660,9 @@ func TestWhatCannotBeRestoredIsReported(t *testing.T) {
 	m.sh(t, m.change(t, g, n, "switch"))
 	m.sh(t, "rm -f /etc/a.conf; mkdir -p /etc/a.conf/in-the-way; touch /etc/three /etc/four")
 	res := m.sh(t, g.backScript())
-	failed, ok := wentBackTo(g.mark, string(res.Stdout))
-	if d := cmp.Diff([]string{"/etc/a.conf", "steps/01-switch", "steps/01-switch"}, failed); d != "" || !ok {
-		t.Errorf("%v %s\n%s", ok, d, res.Stdout)
+	f := fateOf(g.mark, string(res.Stdout))
+	if d := cmp.Diff([]string{"/etc/a.conf", "steps/01-switch", "steps/01-switch"}, f.failed); d != "" || !f.wentBack {
+		t.Errorf("%v %s\n%s", f, d, res.Stdout)
 	}
 	if log := m.read(t, snapshotDir+"/log"); !strings.Contains(log, "failed: false") || !strings.Contains(log, "failed: cat missing") {
 		t.Errorf("log: %s", log)
@@ -554,7 +694,7 @@ func TestGoingBackThatWasCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	res := m.sh(t, scriptHead+"sh "+rollbackSh+" boot\n"+stateScript)
-	if failed, ok := wentBackTo(g.mark, string(res.Stdout)); !ok || len(failed) > 0 {
+	if f := fateOf(g.mark, string(res.Stdout)); !f.wentBack || len(f.failed) > 0 {
 		t.Errorf("%s", res.Stdout)
 	}
 	got := m.tree(t)

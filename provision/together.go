@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 )
@@ -121,27 +120,6 @@ func (r *Runner) release(ctx context.Context, standby, active *application) erro
 		return err
 	}
 	return standby.look(within)
-}
-
-// disarmSurely is disarm with a second and a third try over new connections: two
-// nodes must not end up with different settings because of one that was cut.
-func (a *application) disarmSurely(ctx context.Context, last string) error {
-	err := a.disarm(ctx, last)
-	for n := 0; err != nil && n < 2 && ctx.Err() == nil; n++ {
-		if a.r.renew(ctx, a.n.Name) != nil {
-			a.r.Sleep(ctx, time.Second)
-			continue
-		}
-		res, asked := a.exec(ctx, "ask what became of it", fileTimeout, stateScript, nil)
-		pending, _, _ := strings.Cut(string(res.Stdout), "\n")
-		if _, back := wentBackTo(a.r.ID, string(res.Stdout)); asked == nil && !back && strings.TrimSpace(pending) == "pending" {
-			a.armed = false // the answer was lost, not the command
-			a.journal.written(a.n.Name)
-			return nil
-		}
-		err = a.disarm(ctx, last)
-	}
-	return err
 }
 
 // prove looks at the node over a new connection. Facts in except need not be as
