@@ -24,6 +24,9 @@ type application struct {
 	guard     guard
 	journal   *journal
 	armed     bool
+	recorded  bool // its generation is written, under the guard
+	held      bool // it stays drained, even if it goes back, until it is released
+	kept      bool // it was confirmed
 	drains    bool // the traffic is taken off before the changes
 	skipped   bool // left as it is
 	done      int

@@ -184,9 +184,13 @@ func (a *application) confirm(ctx context.Context) error {
 	return a.disarmSurely(within, "")
 }
 
-// disarm lets the node stay as it is now. last is done before.
-func (a *application) disarm(ctx context.Context, last string) error {
-	_, err := a.exec(ctx, "confirm", a.r.confirmTimeout(), a.guard.disarmScript(last+a.journal.script(a.n)), nil)
+// disarm lets the node stay as it is now. Then the commands of then are run.
+func (a *application) disarm(ctx context.Context, then string) error {
+	last := ""
+	if !a.recorded {
+		last = a.journal.script(a.n)
+	}
+	_, err := a.exec(ctx, "confirm", a.r.confirmTimeout(), a.guard.disarmScript(last, then), nil)
 	if err == nil {
 		a.confirmed()
 	}
@@ -217,8 +221,8 @@ func (a *application) reach(ctx context.Context, timeout time.Duration) error {
 // must not happen is that a node keeps a change of which its operator is told that
 // it was taken back, or that two nodes end up with different settings, because of
 // a connection that was cut.
-func (a *application) disarmSurely(ctx context.Context, last string) error {
-	err := a.disarm(ctx, last)
+func (a *application) disarmSurely(ctx context.Context, then string) error {
+	err := a.disarm(ctx, then)
 	for n := 0; err != nil && n < 2 && ctx.Err() == nil; n++ {
 		if a.r.renew(ctx, a.n.Name) != nil {
 			a.r.Sleep(ctx, time.Second)
@@ -228,14 +232,14 @@ func (a *application) disarmSurely(ctx context.Context, last string) error {
 			a.confirmed() // the answer was lost, not the command
 			return nil
 		}
-		err = a.disarm(ctx, last)
+		err = a.disarm(ctx, then)
 	}
 	return err
 }
 
 // confirmed notes that the node stays as it is.
 func (a *application) confirmed() {
-	a.armed = false
+	a.armed, a.kept = false, true
 	a.journal.written(a.n.Name)
 }
 

@@ -23,6 +23,11 @@ type Drainer interface {
 	// Holds returns a sh fragment that only reads, and succeeds where the node
 	// holds the traffic.
 	Holds() string
+	// Hold keeps a node that is drained so across its way back and reboots, until
+	// Release, which leaves alone what others have drained; what is left of it is
+	// ended like what an operator has drained.
+	Hold(who string) string
+	Release() string
 	// Suspended are the keys of facts that a drained node need not have.
 	Suspended() []string
 }

@@ -327,20 +327,29 @@ func (g guard) reachedScript(timeout time.Duration) string {
 	return scriptHead + g.stillOurs() + aliveScript(timeout) + "alive\n"
 }
 
-// disarmScript confirms the node, after the commands of last. It notes itself when
+// disarmScript confirms the node, after the commands of last, if these succeed. Then
+// it runs the commands of then; if they fail it does so too, and the node is
+// confirmed all the same. It notes itself when
 // it can no longer be ended by who goes back: the lock is not freed before it is
 // over.
-func (g guard) disarmScript(last string) string {
+func (g guard) disarmScript(last, then string) string {
 	return scriptHead + fmt.Sprintf(`exec 9>>%[1]s || exit 1
 flock -n 9 || { echo 'the node is going back to what it was' >&2; exit %[2]d; }
 %[3]s%[4]s%[5]ssync
 echo %[7]s >%[12]s
 rm -f %[6]s || exit 1
+rc=0
+(
+set -eu
+:
+%[13]s) </dev/null >&2
+[ $? -eq 0 ] || rc=1
 sync
 systemctl stop 'fwprov-rollback-%[7]s*.timer' 2>/dev/null
 rm -rf %[8]s %[9]s
 %[10]srm -f %[11]s
-`, rollbackLock, wentBack, g.stillOurs(), noteScript, last, pendingMark, g.mark, snapshotDir, deadline, pruneScript, stepPID, confirmedMark)
+exit $rc
+`, rollbackLock, wentBack, g.stillOurs(), noteScript, last, pendingMark, g.mark, snapshotDir, deadline, pruneScript, stepPID, confirmedMark, then)
 }
 
 // wentBack is the exit status of a script that finds that the node is no longer

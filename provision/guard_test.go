@@ -190,7 +190,7 @@ func TestGuardScriptsParse(t *testing.T) {
 	g := newGuard("m", &NodePlan{steps: guardSteps(switchStep{})(""), Changes: []Change{{Remove: "/etc/it's"}}})
 	posix(t, g.armScript(time.Minute))
 	posix(t, g.guarded(time.Minute))
-	posix(t, g.disarmScript(""))
+	posix(t, g.disarmScript("", ""))
 	posix(t, rollbackScript)
 	posix(t, g.backScript())
 	posix(t, g.unguarded())
@@ -455,7 +455,7 @@ func TestCommandThatComesLate(t *testing.T) {
 	m, g, n := armed(t, switchStep{})
 	before, late := m.tree(t), m.change(t, g, n, "web")
 	m.sh(t, g.backScript())
-	for what, script := range map[string]string{"a step": late, "the confirmation": g.disarmScript("touch /etc/confirmed\n"),
+	for what, script := range map[string]string{"a step": late, "the confirmation": g.disarmScript("touch /etc/confirmed\n", ""),
 		"the new connection": g.reachedScript(time.Minute)} {
 		if res := m.sh(t, script); res.Code != wentBack || !strings.Contains(string(res.Stderr), "back to what it was") { // has gone, or is just ending
 			t.Errorf("%s that comes late: %d %s", what, res.Code, res.Stderr)
@@ -511,7 +511,7 @@ func TestCommandInHandIsEnded(t *testing.T) {
 func TestNextRunWaitsForTheEndOfTheLast(t *testing.T) {
 	for what, end := range map[string]func(guard) string{
 		"going back":       func(g guard) string { return scriptHead + "sh " + rollbackSh + " now " + g.mark + "\n" },
-		"the confirmation": func(g guard) string { return g.disarmScript("") },
+		"the confirmation": func(g guard) string { return g.disarmScript("", "") },
 	} {
 		t.Run(what, func(t *testing.T) {
 			m, g, n := armed(t, switchStep{})
@@ -564,7 +564,7 @@ func TestLockIsKeptUntilConfirmed(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond) // between two looks
 	}
-	if res := m.sh(t, g.disarmScript("")); res.Code != 0 {
+	if res := m.sh(t, g.disarmScript("", "")); res.Code != 0 {
 		t.Fatalf("%d %s", res.Code, res.Stderr)
 	}
 	select {
@@ -687,7 +687,7 @@ func TestGoingBackThatWasCutOff(t *testing.T) {
 	if err := os.Remove(m.root + "/etc/new.conf"); err != nil {
 		t.Fatal(err)
 	}
-	if res := m.sh(t, g.disarmScript("")); res.Code != wentBack {
+	if res := m.sh(t, g.disarmScript("", "")); res.Code != wentBack {
 		t.Errorf("a node that is half back was confirmed: %d %s", res.Code, res.Stderr)
 	}
 	if err := os.RemoveAll(m.root + RunDir); err != nil { // a boot

@@ -161,7 +161,7 @@ func TestGoingBackTakesTheGenerationAway(t *testing.T) {
 		t.Fatal(got)
 	}
 	meanwhile := j.script(p.Nodes[0]) + "sh " + rollbackSh + " now " + r.ID + " >/dev/null 2>&1 9>&- &\nsleep 0.3\n"
-	if got := sh(g.disarmScript(meanwhile)); !strings.HasPrefix(got, "0 ") {
+	if got := sh(g.disarmScript(meanwhile, "")); !strings.HasPrefix(got, "0 ") {
 		t.Error(got)
 	}
 	if d := cmp.Diff([]string{"0001"}, m.files(t, historyDir)); d != "" {

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fwprov/provision/remote"
 )
 
 // duo is two machines of which one holds the traffic: it has /etc/vip. Whatever
@@ -88,6 +91,12 @@ func (s traffic) Undrain(kept bool) string {
 }
 
 func (traffic) Holds() string { return "[ -e /etc/vip ]\n" }
+
+func (s traffic) Hold(who string) string {
+	return s.note("held by "+who) + ": >" + s.file(true) + "\n"
+}
+
+func (s traffic) Release() string { return s.note("released") + "rm -f " + s.file(true) + "\n" }
 
 func (traffic) Suspended() []string { return nil }
 
@@ -244,7 +253,7 @@ func TestTogether(t *testing.T) {
 	if err != nil || sum.Changed != 2 {
 		t.Errorf("%+v, %v", sum, err)
 	}
-	d.happened("fw02 drained by alice", "fw02 changed", "fw01 changed", "fw02 undrained")
+	d.happened("fw02 drained by alice", "fw02 changed", "fw01 changed", "fw02 held by alice that came to no end", "fw02 released", "fw02 undrained")
 	if !d.has("fw01", "/etc/vip") || d.has("fw02", "/run/fwprov/drain") {
 		t.Error("the traffic has left fw01, or fw02 is still held")
 	}
@@ -277,6 +286,117 @@ func TestTogetherGoesBackTogether(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestConfirmedTogether: once the active node is confirmed, the standby does not take
+// over with settings of before, and until it is, both can go back.
+func TestConfirmedTogether(t *testing.T) {
+	held := []string{"fw02 drained by alice", "fw02 changed", "fw01 changed", "fw02 held by alice that came to no end"}
+	for _, tt := range []struct {
+		name  string
+		spoil func(*duo, *Runner, string, string) bool // of a node and a script: the connection is gone
+		want  []string
+		kept  map[string]bool // nodes that keep the change
+		drain bool            // fw02 is kept drained
+		err   string
+	}{
+		{
+			name: "the standby cannot be prepared",
+			spoil: func(_ *duo, _ *Runner, node, script string) bool {
+				return node == "fw02" && strings.Contains(script, "held by")
+			},
+			want: []string{"fw02 drained by alice", "fw02 changed", "fw01 changed", "fw01 restored", "fw02 released", "fw02 restored"},
+			err:  "prepare to confirm",
+		},
+		{
+			name: "the standby is not confirmed",
+			spoil: func(_ *duo, _ *Runner, node, script string) bool {
+				return node == "fw02" && strings.Contains(script, ">"+confirmedMark)
+			},
+			want: append(slices.Clone(held), "fw02 restored"), kept: map[string]bool{"fw01": true}, drain: true,
+			err: "node fw02 is kept drained, also when it is rebooted",
+		},
+		{
+			name: "the active node is not confirmed",
+			spoil: func(_ *duo, _ *Runner, node, script string) bool {
+				return node == "fw01" && strings.Contains(script, ">"+confirmedMark)
+			},
+			want: append(slices.Clone(held), "fw01 restored", "fw02 released", "fw02 restored"),
+			err:  "node fw01 went back to what it was",
+		},
+		{
+			name: "the standby is sick afterwards",
+			spoil: func(d *duo, _ *Runner, node, script string) bool {
+				if node == "fw02" && strings.Contains(script, ">"+confirmedMark) {
+					d.machines[node].write(d.t, "/etc/sick", "")
+				}
+				return false
+			},
+			want: append(slices.Clone(held), "fw02 released", "fw02 undrained"), kept: map[string]bool{"fw01": true, "fw02": true},
+			err: "node fw02 is changed and confirmed, and so is fw01, but it could not take over within 3s:\n  health: it is sick (get well)",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDuo(t)
+			d.together = "the language"
+			r := d.runner()
+			dial := r.Dial
+			r.Dial = func(ctx context.Context, node string) (Conn, error) {
+				if _, err := dial(ctx, node); err != nil {
+					return nil, err
+				}
+				return spoiled{d.machines[node], func(script string) bool { return tt.spoil(d, r, node, script) }}, nil
+			}
+			sum, err := d.apply(r)
+			if err == nil || !strings.Contains(err.Error(), tt.err) || strings.Contains(err.Error(), "is left as it is") || sum.Changed < len(tt.kept) {
+				t.Errorf("%+v, %v", sum, err)
+			}
+			d.happened(tt.want...)
+			for _, node := range []string{"fw01", "fw02"} {
+				if d.has(node, "/etc/a.conf") != tt.kept[node] || d.has(node, pendingMark) {
+					t.Errorf("%s is not as it should be", node)
+				}
+			}
+			if d.has("fw02", "/var/lib/fwprov/drain") != tt.drain {
+				t.Errorf("fw02 is kept drained: %v", !tt.drain)
+			}
+		})
+	}
+}
+
+// spoiled is a connection that is gone before some commands reach the node.
+type spoiled struct {
+	*machine
+	gone func(script string) bool
+}
+
+func (s spoiled) Exec(ctx context.Context, cmd remote.Command) (remote.Result, error) {
+	if s.gone(cmd.Script) {
+		return remote.Result{}, errors.New("connection reset by peer")
+	}
+	return s.machine.Exec(ctx, cmd)
+}
+
+// TestInterruptWhenBothAreConfirmed: there is nothing left that could fail.
+func TestInterruptWhenBothAreConfirmed(t *testing.T) {
+	d := newDuo(t)
+	d.together = "the language"
+	ctx, cancel := context.WithCancel(context.Background())
+	r := d.runner()
+	done := 0
+	r.Emit = func(e Event) {
+		if e.Event == Waiting && d.has("fw01", confirmedMark) && d.has("fw02", confirmedMark) {
+			d.machines["fw02"].write(t, "/etc/sick", "")
+			cancel()
+		}
+		if e.Event == NodeDone {
+			done++
+		}
+	}
+	sum, err := r.Apply(ctx, r.Plan(ctx))
+	if !errors.Is(err, context.Canceled) || sum.Changed != 2 || sum.Failed != 0 || done != 2 {
+		t.Errorf("%+v, %d done, %v", sum, done, err)
 	}
 }
 

@@ -91,6 +91,19 @@ func (s services) Undrain(kept bool) string { return undrainScript(drainFile(kep
 // has them all.
 func (s services) Holds() string { return holdsAny(s.pair.VIPs()[0]) + "holds\n" }
 
+// heldBy tells the kept drain of an apply from that of an operator.
+const heldBy = "an apply of "
+
+// Hold drains the node as an operator would, unless one has.
+func (s services) Hold(who string) string {
+	return "[ -e " + drainKept + " ] || {\n" + drainScript(s.pair, drainKept, heldBy+who) + "}\n"
+}
+
+// Release ends what Hold has begun, and no drain of an operator.
+func (services) Release() string {
+	return "! grep -qs '^1 " + heldBy + "' " + drainKept + " || rm -f " + drainKept + "\n"
+}
+
 // Suspended are the facts of keepalived: it may be stopped to drain a node.
 func (services) Suspended() []string {
 	return []string{provision.Key("unit", "keepalived.service", "ActiveState"), provision.Key("loaded", "keepalived.service"),
