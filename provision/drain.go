@@ -77,7 +77,7 @@ func (a *application) drain(ctx context.Context) error {
 	a.r.emit(Event{Event: Draining, Node: a.n.Name, Message: "handing over to its peer"})
 	err := a.guardedRun(ctx, "drain", a.n.drainer().Drain(false, a.r.Operator))
 	if err == nil {
-		err = a.r.awaitHandover(context.WithoutCancel(ctx), a.n.Name)
+		err = a.r.awaitHandover(context.WithoutCancel(ctx), a.n.Name, a)
 	}
 	if err != nil {
 		// The way back does it too, but takes longer.
@@ -92,9 +92,9 @@ func (a *application) undrain(ctx context.Context) error {
 }
 
 // awaitHandover waits until a peer holds the traffic instead of the node from.
-func (r *Runner) awaitHandover(ctx context.Context, from string) error {
+func (r *Runner) awaitHandover(ctx context.Context, from string, armed ...*application) error {
 	peer := r.peers(from)[0]
-	within := readyWithin(peer)
+	within, patience := readyWithin(peer), r.patience(armed)
 	deadline := r.Now().Add(within)
 	for {
 		facts, errs := r.readiness(ctx)
@@ -111,6 +111,9 @@ func (r *Runner) awaitHandover(ctx context.Context, from string) error {
 				return fmt.Errorf("node %s: %s did not take over within %s", from, peer.Name, within)
 			}
 			return fmt.Errorf("node %s: %s did not take over: %w", from, peer.Name, &NotReadyError{Node: from, Peer: peer.Name, Failed: failed, Within: within})
+		}
+		if err := patience(ctx); err != nil {
+			return err
 		}
 		r.Sleep(ctx, handoverPause)
 	}

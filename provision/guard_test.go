@@ -97,7 +97,7 @@ func TestNodeThatCannotBeReachedAgainGoesBack(t *testing.T) {
 	before := m.tree(t)
 	r := runner(map[string]*machine{"fw01": m}, guardSteps(switchStep{}), nil)
 	r.Emit = func(e Event) { m.cut = m.cut || e.Event == ChangeDone } // as a wrong rule does
-	r.ConfirmTimeout = time.Second // on a busy machine a look takes its time
+	r.ConfirmTimeout = time.Second                                    // on a busy machine a look takes its time
 	// The timer of systemd is played by the wait between two attempts.
 	r.Sleep = func(ctx context.Context, _ time.Duration) {
 		<-time.After(1100 * time.Millisecond)

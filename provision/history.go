@@ -156,11 +156,12 @@ func (j *journal) script(n *NodePlan) string {
 	dir := fmt.Sprintf("%s/%04d", historyDir, j.number)
 	return fmt.Sprintf(`(
 set -eu
+! grep -qsF '"run":"%[2]s"' %[6]s/meta.json || exit 0 # a second try
 umask 077
 cat >%[1]s/meta.json <<'%[2]s'
 %[3]s
 %[2]s
-mkdir %[1]s/files
+mkdir -p %[1]s/files
 cd / # where cp (9.1) looks for the folders whose modes it keeps
 grep '^file	' %[4]s | cut -f 2 | while IFS= read -r f; do [ ! -e "$f" ] || printf '%%s\n' "$f"; done | xargs -r -d '\n' cp -a --parents -t %[1]s/files --
 [ ! -d %[5]s ] || echo %[6]s >%[7]s

@@ -106,8 +106,8 @@ func readyWithin(n Node) time.Duration {
 }
 
 // awaitReady waits until a node could take over from active.
-func (r *Runner) awaitReady(ctx context.Context, n Node, active string, held bool) error {
-	within := readyWithin(n)
+func (r *Runner) awaitReady(ctx context.Context, n Node, active string, held bool, armed ...*application) error {
+	within, patience := readyWithin(n), r.patience(armed)
 	deadline, waited := r.Now().Add(within), time.Duration(0)
 	r.emit(Event{Event: Waiting, Node: n.Name, Message: fmt.Sprintf("until it could take over from %s, at most %s", active, within)})
 	for {
@@ -124,6 +124,9 @@ func (r *Runner) awaitReady(ctx context.Context, n Node, active string, held boo
 				r.emit(Event{Event: Checked, Node: c.Node, Target: c.Name, Message: c.Detail, Error: c.Detail})
 			}
 			return &NotReadyError{Node: active, Peer: n.Name, Failed: failed, Within: waited}
+		}
+		if err := patience(ctx); err != nil {
+			return err
 		}
 		waited = within
 		r.Sleep(ctx, readyPause)

@@ -51,8 +51,8 @@ lost() {
 	failed="$failed $1"
 	echo "failed: $1"
 }
-if read -r step group since <$here/step.pid && [ "$why" != boot ] &&
-	[ "$group $since" = "$(cut -d ' ' -f 5,22 "/proc/$step/stat")" ] && [ "$group" != "$(cut -d ' ' -f 5 /proc/$$/stat)" ]; then
+if [ -e $here/step.pid ] && read -r step group since <$here/step.pid && [ "$why" != boot ] &&
+	[ "$group $since" = "$(cut -d ' ' -f 5,22 "/proc/$step/stat" 2>/dev/null)" ] && [ "$group" != "$(cut -d ' ' -f 5 /proc/$$/stat)" ]; then
 	kill -KILL "-$group" # no --: dash takes it for a number
 	n=0
 	while kill -0 "-$group" && [ $n -lt 50 ]; do

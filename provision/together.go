@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -94,26 +95,27 @@ func (r *Runner) jointly(ctx context.Context, standby, active *application, rest
 		return err
 	}
 	held := Node{Name: standby.n.Name, Steps: standby.n.steps}
-	if err := r.awaitReady(ctx, held, active.n.Name, true); err != nil && !r.Force {
+	if err := r.awaitReady(ctx, held, active.n.Name, true, standby); err != nil && !r.Force {
 		return err
 	}
 	// The standby waits longer for its confirmation than the active node does, which
 	// is reached within its time-out and then has all of it once more.
-	give := func(d time.Duration) error {
-		_, err := standby.exec(ctx, "ask for more time", r.confirmTimeout(), standby.guard.reachedScript(d), nil)
-		return err
+	var one sync.Mutex
+	longer := func() error {
+		one.Lock()
+		defer one.Unlock()
+		return standby.give(ctx, r.confirmTimeout()+heldLonger)
 	}
-	longer := func() error { return give(r.confirmTimeout() + heldLonger) }
 	if err := longer(); err != nil {
 		return err
 	}
 	if err := active.arm(ctx); err != nil {
 		return err
 	}
-	if err := active.change(ctx, rest[active], longer); err != nil {
+	if err := outlasting(func() error { return active.change(ctx, rest[active], longer) }, heldLonger/3, longer); err != nil {
 		return err
 	}
-	if err := give(2*r.confirmTimeout() + heldLonger); err != nil {
+	if err := standby.give(ctx, 2*r.confirmTimeout()+heldLonger); err != nil {
 		return err
 	}
 	if err := active.prove(ctx, nil); err != nil {
