@@ -140,6 +140,7 @@ func (s interfaces) Plan(f provision.Facts) ([]provision.Change, error) {
 	if gone := s.planGone(f); len(gone) > 0 {
 		late = append(append(late, s.reread(f, gone, true)...), gone...)
 	}
+	late = append(late, s.planMoved(f)...)
 	slices.Reverse(late) // late changes are carried out from the last to the first
 	return append(early, late...), nil
 }
@@ -166,7 +167,6 @@ func (s interfaces) planWanted(f provision.Facts) []provision.Change {
 func (s interfaces) planInterface(f provision.Facts, w vlanInterface) (provision.Change, bool) {
 	link, addr := provision.Key("link", w.Name), provision.Key("addr", w.Name, w.Addr)
 	managed := provision.Key("managed", "interface", w.Name)
-	_, before := managedInterface(f, w.Name)
 	how := used
 	if w.VLAN {
 		how = created
@@ -203,11 +203,6 @@ func (s interfaces) planInterface(f provision.Facts, w vlanInterface) (provision
 		script = append(script, "ip addr replace "+w.Addr+" brd + dev "+name)
 		c.Makes[addr] = "yes"
 	}
-	if stale := provision.Key("addr", w.Name, before); before != "" && before != w.Addr && f[stale] != "" {
-		why = append(why, before+" left the inventory")
-		script = append(script, delAddr(w.Name, before))
-		c.From[stale], c.Makes[stale] = f[stale], ""
-	}
 	if detail := s.Name() + " " + how + " " + w.Addr; f[managed] != detail {
 		c.Makes[managed] = detail
 		if len(why) == 0 {
@@ -235,6 +230,23 @@ func managedInterface(f provision.Facts, name string) (how, addr string) {
 func delAddr(name, addr string) string {
 	return fmt.Sprintf("echo 1 >/proc/sys/net/ipv4/conf/%[1]s/promote_secondaries\n"+
 		"ip addr del %[2]s dev %[1]s || [ -z \"$(ip -o -4 addr show dev %[1]s | grep -F ' %[3]s ')\" ]", provision.Quote(name), provision.Quote(addr), addr)
+}
+
+// planMoved removes the address that an interface had before the inventory gave
+// it another one. That is late: as long as keepalived has a VIP beside it, the VIP
+// would become the first address of the interface, and what the node sends of its
+// own would come from there.
+func (s interfaces) planMoved(f provision.Facts) []provision.Change {
+	var out []provision.Change
+	for _, w := range s.want(f) {
+		_, before := managedInterface(f, w.Name)
+		has := provision.Key("addr", w.Name, before)
+		if before != "" && before != w.Addr && f[has] != "" {
+			out = append(out, provision.Change{Step: s.Name(), Target: w.Name + " " + before, Action: provision.Delete, Late: true,
+				Why: "the interface has another address now", From: f.Select(has), Makes: provision.Facts{has: ""}, Script: delAddr(w.Name, before)})
+		}
+	}
+	return out
 }
 
 // planGone takes down what left the inventory, after everyone let go of it.

@@ -142,7 +142,7 @@ func TestInterfacesPlan(t *testing.T) {
 		{"address of a node changed", "ifupdown", nil,
 			func(p *inventories.Pair) { p.VLANs[0].Addresses["fw01"] = p.VLANs[0].Addresses["fw01"].Prev().Prev() },
 			func(f provision.Facts) provision.Facts { return f.With(vip) },
-			"update /etc/network/interfaces.d/fwprov\nupdate eth2.2: has no address 10.10.2.251/24; 10.10.2.253/24 left the inventory\n", "254"},
+			"update /etc/network/interfaces.d/fwprov\nupdate eth2.2: has no address 10.10.2.251/24\ndelete eth2.2 10.10.2.253/24: the interface has another address now (late)\n", "254"},
 		{"manifest lost", "ifcfg", nil, nil,
 			func(f provision.Facts) provision.Facts {
 				return f.With(provision.Facts{"managed interface eth2.3": ""})
