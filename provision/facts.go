@@ -30,6 +30,7 @@ import (
 //	unit NAME PROPERTY     LoadState, ActiveState, UnitFileState, NeedDaemonReload
 //	clock off              how far the clock is ahead of fwprov's, in whole hours: "24h", "-3h"; absent within an hour
 //	lost                   what the node could not restore when it last went back; absent if it could, or never did
+//	asked from, asked until  only to a Verifier: when the node was asked, by fwprov's clock, in microseconds
 //	loaded NAME            hash of the configuration the unit NAME loaded last, see LoadedHash
 type Facts map[string]string
 

@@ -126,7 +126,7 @@ func (r *Runner) tell(n *NodePlan) {
 // tellChecks cleans what checks say of nodes.
 func (r *Runner) tellChecks(checks []Check) []Check {
 	for i, c := range checks {
-		checks[i].Detail, checks[i].Hint = r.clean(c.Detail), r.clean(c.Hint)
+		checks[i].Detail, checks[i].Why, checks[i].Hint = r.clean(c.Detail), r.clean(c.Why), r.clean(c.Hint)
 	}
 	return checks
 }

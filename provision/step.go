@@ -92,6 +92,7 @@ type Check struct {
 	Node   string `json:"node"` // "" for what concerns the pair
 	OK     bool   `json:"ok"`
 	Detail string `json:"detail"`         // what was seen
+	Why    string `json:"why,omitempty"`  // what follows from it; only if not OK
 	Hint   string `json:"hint,omitempty"` // how to look further; only if not OK
 	Down   bool   `json:"-"`              // not OK means that the pair does not serve
 	Lasts  bool   `json:"-"`              // it does not help to wait

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -85,14 +86,24 @@ func (r *Runner) settle() time.Duration {
 func (r *Runner) look(ctx context.Context) Health {
 	facts := make([]Facts, len(r.Nodes))
 	errs := make([]error, len(r.Nodes))
+	// First all are connected: what one node does, another may have to see.
 	_ = each(r.Nodes, func(i int, n Node) error {
+		_, errs[i] = r.conn(ctx, n.Name)
+		return nil
+	})
+	_ = each(r.Nodes, func(i int, n Node) error {
+		if errs[i] != nil {
+			return nil
+		}
 		var ps []namedProbe
 		for _, s := range n.Steps {
 			if v, ok := s.(Verifier); ok {
 				ps = append(ps, namedProbe{s.Name(), v.VerifyProbe()})
 			}
 		}
+		from := r.Now()
 		facts[i], errs[i] = r.probe(ctx, n, ps)
+		facts[i].between(from, r.Now())
 		return nil
 	})
 	byName := map[string]Facts{}
@@ -102,6 +113,7 @@ func (r *Runner) look(ctx context.Context) Health {
 		c := Check{Name: "reach", Node: n.Name, OK: errs[i] == nil, Detail: "answers over SSH"}
 		if errs[i] != nil {
 			c.Detail = errs[i].Error()
+			c.Why, c.Hint = "nothing is known of this node: if it is off, nobody takes over from its peer", "ssh to it by hand, or its console"
 		}
 		checks = append(checks, c)
 		if detail, hint := tellLost(n.Name, facts[i]); detail != "" {
@@ -124,4 +136,11 @@ func (r *Runner) look(ctx context.Context) Health {
 		return Health{State: Down, Checks: checks}
 	}
 	return Health{State: Judge(checks), Checks: checks}
+}
+
+// between makes facts of when a node was asked.
+func (f Facts) between(from, until time.Time) {
+	if f != nil {
+		f["asked from"], f["asked until"] = strconv.FormatInt(from.UnixMicro(), 10), strconv.FormatInt(until.UnixMicro(), 10)
+	}
 }

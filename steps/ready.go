@@ -33,7 +33,7 @@ func (v verify) looks() []look {
 	return []look{
 		{addrs.Script, addrs.Parse},
 		{rules.Script, rules.Parse},
-		{"conntrackd -s\n", parseSyncStats},
+		{syncScript, parseSyncStats},
 		{fmt.Sprintf("ss -Htn state established '( sport = :%[1]d or dport = :%[1]d )'\n", peersPort), parsePeers},
 		{statScript(), parseStat},
 		{drainProbe, never(parseDrain)},

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -15,7 +17,9 @@ func verifyCommand(w *world) *cli.Command {
 		Name:      "verify",
 		Usage:     "is the pair healthy: VIPs answer, one master, state in sync, services up",
 		ArgsUsage: "FILE...",
-		Flags:     slices.Concat([]cli.Flag{jsonFlag()}, variableFlags(), nodeFlags()),
+		Flags: slices.Concat([]cli.Flag{jsonFlag(),
+			&cli.StringFlag{Name: "junit", Usage: "also write what was found to this `FILE`, as JUnit XML"},
+		}, variableFlags(), nodeFlags()),
 		Action: func(c *cli.Context) error {
 			if len(c.StringSlice("limit")) > 0 {
 				return fmt.Errorf("verify looks at whole pairs: it takes no --limit")
@@ -25,6 +29,9 @@ func verifyCommand(w *world) *cli.Command {
 				return err
 			}
 			defer s.end()
+			if err := s.mayWrite("junit", c.String("junit")); err != nil {
+				return err
+			}
 			ctx, cancel := s.deadline(c.Context)
 			defer cancel()
 
@@ -43,6 +50,11 @@ func verifyCommand(w *world) *cli.Command {
 			code, err := s.showAll(found)
 			if err != nil {
 				return err
+			}
+			if name := c.String("junit"); name != "" {
+				if err := s.writeJUnit(name, found); err != nil {
+					return err
+				}
 			}
 			codes := []int{code}
 			for i, err := range errs {
@@ -76,4 +88,37 @@ func (s *session) showAll(found []provision.Health) (int, error) {
 		view.health(s.pairs[i].label, h)
 	}
 	return code, nil
+}
+
+// writeJUnit writes what was found for those who read JUnit's form.
+func (s *session) writeJUnit(name string, found []provision.Health) error {
+	var j junitSuites
+	for i, h := range found {
+		j.add(s.pairs[i].Name, s.w.now().UTC().Format("2006-01-02T15:04:05"), h)
+	}
+	text, err := j.text()
+	if err != nil {
+		return fmt.Errorf("--junit: %w", err)
+	}
+	if err := writeWhole(name, text); err != nil {
+		return fmt.Errorf("--junit: %w", err)
+	}
+	return nil
+}
+
+// mayWrite refuses a file that cannot be written, before anything is looked at, and
+// one that is an inventory.
+func (s *session) mayWrite(flag, name string) error {
+	if name == "" {
+		return nil
+	}
+	for _, p := range s.pairs {
+		if sameFile(p.file, name) {
+			return fmt.Errorf("--%s %s: this is the inventory, which would be lost", flag, name)
+		}
+	}
+	if _, err := os.Stat(filepath.Dir(name)); err != nil {
+		return fmt.Errorf("--%s: %w", flag, err)
+	}
+	return nil
 }

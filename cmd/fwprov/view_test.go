@@ -177,7 +177,7 @@ func TestEventView(t *testing.T) {
 func TestHealthView(t *testing.T) {
 	checks := []provision.Check{
 		{Name: "reach", Node: "fw01", OK: true, Detail: "answers over SSH", Hint: "not shown"},
-		{Name: "one holder", OK: false, Detail: "fw01 and fw02 hold\n192.168.1.10", Hint: "ip -br addr"},
+		{Name: "one holder", OK: false, Detail: "fw01 and fw02 hold\n192.168.1.10", Why: "packets go two ways", Hint: "ip -br addr"},
 	}
 	var b bytes.Buffer
 	for _, brief := range []bool{false, true} {

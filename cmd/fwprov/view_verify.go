@@ -37,8 +37,10 @@ func (v healthView) health(label string, h provision.Health) {
 			detail = c.Node + ": " + detail
 		}
 		fmt.Fprintf(&b, "  %s  %-*s  %s\n", word, names, c.Name, detail)
-		if c.Hint != "" && !c.OK {
-			fmt.Fprintf(&b, "        %s\n", strings.ReplaceAll(strings.TrimSpace(provision.Printable(c.Hint)), "\n", "\n        "))
+		for _, more := range []string{c.Why, c.Hint} {
+			if more != "" && !c.OK {
+				fmt.Fprintf(&b, "        %s\n", strings.ReplaceAll(strings.TrimSpace(provision.Printable(more)), "\n", "\n        "))
+			}
 		}
 	}
 	b.WriteString(v.style.bold(v.verdict(label, h.State)) + " " + v.tally(len(h.Checks), failed) + "\n")
