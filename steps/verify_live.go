@@ -109,7 +109,7 @@ esac
 // come. The holder of the VIPs gets no adverts, and there may be a rule for a
 // heartbeat that this keepalived cannot have. The canary is put into
 // the table by hand, without a packet, where there is room, and is gone after ten
-// seconds.
+// seconds. A cache may keep one that is gone: only a young one tells of the path.
 func (v verify) watchScript() string {
 	ftfw := v.pair.StateSync.Mode == inventories.ModeFTFW
 	steps := int(v.patience() / (250 * time.Millisecond))
@@ -146,7 +146,7 @@ while [ $n -lt %[5]d ]; do
 		[ "${after##* }" != "${before##* }" ] || missing=yes
 	fi
 	if [ -n "$looked" ]; then
-		if timeout 3 conntrackd -e | grep -q " src=$theirs dst=%[3]s "; then
+		if timeout 3 conntrackd -e | grep -q " src=$theirs dst=%[3]s .*active since [0-9]s"; then
 			echo "canary seen"
 			looked=
 		else

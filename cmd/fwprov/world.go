@@ -118,6 +118,7 @@ func newApp(w *world) *cli.App {
 			planCommand(w),
 			applyCommand(w),
 			verifyCommand(w),
+			statusCommand(w),
 			drainCommand(w),
 			undrainCommand(w),
 			historyCommand(w),
