@@ -134,3 +134,14 @@ func TestVerifyProbeFits(t *testing.T) {
 		t.Errorf("the probe of %d VLANs has %d bytes", sample.Most, n)
 	}
 }
+
+// TestLooksArePOSIX holds that every shell takes what is asked of a node.
+func TestLooksArePOSIX(t *testing.T) {
+	for _, form := range []inventories.VRRPForm{inventories.Single, inventories.PerVLAN} {
+		p := sample.Pair(2, 2, form)
+		v := verify{p}
+		for name, probe := range map[string]provision.Probe{"verify": v.VerifyProbe(), "ready": v.ReadyProbe(), "status": StatusProbe(p)} {
+			posix(t, name, probe.Script)
+		}
+	}
+}

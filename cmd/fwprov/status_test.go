@@ -86,6 +86,22 @@ func TestStatusView(t *testing.T) {
 	golden(t, "status.json", b.String())
 }
 
+func TestStatusViewSaysWhoIsActive(t *testing.T) {
+	for want, change := range map[string]func(*steps.Status){
+		"fw01 is active":            func(*steps.Status) {},
+		"fw01 and fw02 are both":    func(st *steps.Status) { st.Active, st.Nodes[1].Role = "", "active" },
+		"nobody is active":          func(st *steps.Status) { st.Active, st.Nodes[0].Role = "", "standby" },
+		"who is active is not know": func(st *steps.Status) { st.Active, st.Nodes[0].Role, st.Nodes[0].Error = "", "unreachable", "x" },
+	} {
+		st := someStatus()
+		change(&st)
+		first, _, _ := strings.Cut(statusView{columns: 80, zone: time.UTC}.render(st), "\n")
+		if !strings.Contains(first, want) {
+			t.Errorf("%q does not say %q", first, want)
+		}
+	}
+}
+
 func TestPrometheus(t *testing.T) {
 	text := prometheus(someStatus()) + "\n" + prometheus(brokenStatus())
 	golden(t, "status.prom", text)

@@ -57,6 +57,8 @@ func (v statusView) head(b *strings.Builder, st steps.Status) {
 	switch {
 	case st.Active != "":
 		who = st.Active + " is active"
+	case len(holders(st)) > 1:
+		who = list(holders(st)) + " are both active"
 	case !allAnswer(st):
 		who = "who is active is not known"
 	}
@@ -92,6 +94,17 @@ func (v statusView) wrapped(b *strings.Builder, text string) {
 		line += " " + w
 	}
 	v.line(b, nil, "%s", line)
+}
+
+// holders are the nodes that have VIPs.
+func holders(st steps.Status) []string {
+	var out []string
+	for _, n := range st.Nodes {
+		if n.Role == string(provision.Active) {
+			out = append(out, n.Name)
+		}
+	}
+	return out
 }
 
 func allAnswer(st steps.Status) bool {
