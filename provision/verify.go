@@ -117,7 +117,8 @@ func (r *Runner) look(ctx context.Context) Health {
 		}
 		checks = append(checks, c)
 		if detail, hint := tellLost(n.Name, facts[i]); detail != "" {
-			checks = append(checks, Check{Name: "way back", Node: n.Name, Detail: "it " + detail, Hint: hint})
+			checks = append(checks, Check{Name: "way back", Node: n.Name, Detail: "it " + detail, Hint: hint,
+				Why: "that part of it is neither as it was nor as the inventory says, until an apply or somebody mends it"})
 		}
 	}
 	if len(r.Nodes) == 0 {
