@@ -10,43 +10,12 @@ import (
 	"fwprov/steps"
 )
 
-// vipOnly is a pair without VLANs: when its outside VIP is another, it has none
-// of those any more that are in force.
-const vipOnly = `cluster "edge" {}
-
-outside {
-  interface = "eth0"
-  network   = "192.168.1.0/24"
-  gateway   = "192.168.1.254"
-  vip       = "192.168.1.10"
-}
-
-sync {
-  interface = "eth1"
-  network   = "10.10.1.0/24"
-}
-
-inside {
-  interface = "eth2"
-  network   = "10.10.0.0/16"
-}
-
-node "fw01" {
-  outside   = "192.168.1.1"
-  sync      = "10.10.1.1"
-  vlan_host = 253
-}
-
-node "fw02" {
-  outside   = "192.168.1.2"
-  sync      = "10.10.1.2"
-  vlan_host = 252
-}
-`
-
 // readdressed gives a pair that carries traffic other VIPs, all of them: who
 // holds those of before is the active node, and is changed last.
 func (r *rig) readdressed() {
+	// Without VLANs a pair with another outside VIP has none of those any more that
+	// are in force.
+	vipOnly, _, _ := strings.Cut(trafficInventory, "\nvlan ")
 	r.writeSync([]byte(vipOnly))
 	r.apply()
 	for _, c := range []struct {

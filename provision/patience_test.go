@@ -46,7 +46,7 @@ func TestOutlasting(t *testing.T) {
 	failed := errors.New("failed")
 	err := outlasting(func() error {
 		for end := time.Now().Add(time.Minute); told.Load() < 2 && time.Now().Before(end); {
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // between two looks
 		}
 		return failed
 	}, 5*time.Millisecond, func() error { told.Add(1); return nil })
