@@ -109,11 +109,22 @@ func (r *rig) killedBetween() {
 		if two > 2*time.Second {
 			r.t.Errorf("%s: two holders for %s", c.what, seconds(two))
 		}
-		r.healthy()
-		if c.change != "" {
+		if c.change == "" {
+			r.owed(active, "services run keepalived.service")
+		} else {
+			r.healthy()
 			r.edit("vrrp {\n"+c.change, "vrrp {\n")
 			r.unchanged()
 		}
 		r.apply()
+	}
+}
+
+// owed fails the test unless one change is left to do, on that node.
+func (r *rig) owed(node, change string) {
+	r.t.Helper()
+	p := r.plan()
+	if got := p.targets(node); p.Changes != 1 || len(got) != 1 || got[0] != change {
+		r.t.Errorf("left to do: fw01 %q, fw02 %q; want %q on %s", p.targets("fw01"), p.targets("fw02"), change, node)
 	}
 }
