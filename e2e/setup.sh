@@ -11,6 +11,7 @@ need systemd-nspawn systemd-container
 need zstd zstd
 need tar tar
 need ip iproute2
+need ping iputils-ping
 need nsenter util-linux
 need mount mount
 need perl perl-base
