@@ -17,7 +17,9 @@ const lostScript = "cat " + resultNow + " || cat " + resultFile + "\n"
 // parseLost reads it: the run, then "ok" or what could not be restored.
 func parseLost(out string, f Facts) {
 	if all := lines(out); len(all) > 1 && all[1] != "ok" {
-		f[lost] = strings.Join(strings.Fields(all[1]), ", ")
+		if what := strings.Fields(all[1]); len(what) > 0 {
+			f[lost] = strings.Join(what, ", ")
+		}
 	}
 }
 
