@@ -15,7 +15,7 @@ import (
 // NetworkManager counts up.
 const stateScript = `
 exec 2>/dev/null
-own='-path /var/lib/fwprov/rollback -o -path /var/lib/fwprov/history -o -name fwprov-rollback-boot*.service'
+own='-path /var/lib/fwprov/rollback -o -path /var/lib/fwprov/rollback.new -o -path /var/lib/fwprov/history -o -name fwprov-rollback-boot*.service'
 volatile='-path /etc/.updated -o -path /etc/.pwd.lock -o -path /etc/resolv.conf'
 echo '== folders'
 find /etc -type d -printf '%m %U:%G %p\n' | sort -k 3
