@@ -226,7 +226,7 @@ func checkSteps(pairs []*pair, o options) error {
 // prepare makes the runner of a pair.
 func (s *session) prepare(p *pair) {
 	targets := map[string]remote.Target{}
-	ssh := remote.Options{ConfigFile: s.o.sshConfig, HomeDir: s.w.env("HOME"), AgentSocket: s.w.env("SSH_AUTH_SOCK"), Password: s.sudo}
+	ssh := s.ssh()
 	r := &provision.Runner{
 		Roles:  func(f map[string]provision.Facts) map[string]provision.Role { return steps.Role(p.Pair, f) },
 		Unused: func(f map[string]provision.Facts) bool { return steps.Unused(p.Pair, f) },
@@ -259,6 +259,11 @@ func (s *session) prepare(p *pair) {
 	}
 	r.Emit = newEventView(s.scr, p.label, s.o.quiet, s.o.verbose).event
 	p.runner = r
+}
+
+// ssh are what all connections of the session share.
+func (s *session) ssh() remote.Options {
+	return remote.Options{ConfigFile: s.o.sshConfig, HomeDir: s.w.env("HOME"), AgentSocket: s.w.env("SSH_AUTH_SOCK"), Password: s.sudo}
 }
 
 // target is how a node is reached.

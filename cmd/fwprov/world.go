@@ -119,6 +119,7 @@ func newApp(w *world) *cli.App {
 			applyCommand(w),
 			verifyCommand(w),
 			statusCommand(w),
+			drillCommand(w),
 			drainCommand(w),
 			undrainCommand(w),
 			historyCommand(w),
