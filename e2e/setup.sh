@@ -12,6 +12,7 @@ need zstd zstd
 need tar tar
 need ip iproute2
 need ping iputils-ping
+need tcpdump tcpdump
 need nsenter util-linux
 need mount mount
 need perl perl-base

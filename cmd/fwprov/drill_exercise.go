@@ -31,7 +31,7 @@ const (
 	coolDown = 2 * time.Second
 	// spare is how much longer a node waits than it should, before it puts itself
 	// back.
-	spare = 30 * time.Second
+	spare = 20 * time.Second
 	// putBackWithin is how long is tried to reach a node that has to be put back.
 	putBackWithin = time.Minute
 )

@@ -22,7 +22,7 @@ func foretold(p *inventories.Pair, ways []steps.Way, active string, down time.Du
 		if bounds.Election > bounds.Floor {
 			takes += fmt.Sprintf(" to %.2f s", bounds.Election.Seconds())
 		}
-		fmt.Fprintf(&b, "  %s, %s takes over: nobody holds the VIPs for %s\n", w.Does(active), peer.Name, takes)
+		fmt.Fprintf(&b, "  %s, %s takes over: nobody holds the VIPs for about %s\n", w.Does(active), peer.Name, takes)
 		active = peer.Name
 	}
 	b.WriteString("Connections through HAProxy break each time, and have to be made anew. Routed connections should survive.\n")

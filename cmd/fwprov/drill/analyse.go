@@ -23,7 +23,8 @@ type Series struct {
 	Samples []Sample
 }
 
-// late is the time after which an answer that comes counts as an outage.
+// late is the time after which an answer that comes counts as an outage, where
+// probes are not further apart.
 const late = 50 * time.Millisecond
 
 // Find judges a series.
@@ -39,7 +40,7 @@ func Find(s Series) Found {
 		}
 		f.Slowest = max(f.Slowest, Seconds(x.Back.Sub(x.Sent)))
 	}
-	f.Outages = append(f.Outages, Outages(s.Samples)...)
+	f.Outages = append(f.Outages, Outages(s.Samples, s.Every)...)
 	for _, o := range f.Outages {
 		f.Longest = max(f.Longest, Seconds(o.Length()))
 	}
@@ -51,7 +52,7 @@ func Find(s Series) Found {
 // probes that are answered late count like those that are lost, and a prober that
 // pauses is no outage. What is answered within a moment, with nothing lost, is
 // none. One that has not ended lasts until the last probe was sent.
-func Outages(samples []Sample) []Span {
+func Outages(samples []Sample, every time.Duration) []Span {
 	type answer struct {
 		back time.Time
 		i    int
@@ -73,7 +74,7 @@ func Outages(samples []Sample) []Span {
 				span.From = last
 			}
 			lost := slices.ContainsFunc(samples[next:max(next, a.i)], func(s Sample) bool { return s.Back.IsZero() })
-			if lost || span.Length() > late {
+			if lost || span.Length() > max(late, every) {
 				out = append(out, span)
 			}
 		}

@@ -99,7 +99,7 @@ func FarSeries(lines []string, host string, services []steps.Target, clock Clock
 	connects := map[string][]Sample{}
 	for _, line := range lines {
 		if text, ok := strings.CutPrefix(line, "every "); ok {
-			if f, err := strconv.ParseFloat(text, 64); err == nil && f > 0 {
+			if f, err := strconv.ParseFloat(text, 64); err == nil && f >= 0.001 && f <= 10 {
 				every = time.Duration(f * float64(time.Second))
 			}
 		}
@@ -178,7 +178,7 @@ func filled(answered map[int]Sample, every time.Duration, end time.Time) []Sampl
 		out = append(out, answered[n])
 	}
 	if last := out[len(out)-1].Sent; end.Sub(last) > lastAnswers+2*every {
-		for at := last.Add(every); at.Before(end); at = at.Add(every) {
+		for at := last.Add(every); at.Before(end) && len(out) < 2*maxSeq; at = at.Add(every) {
 			out = append(out, Sample{Sent: at})
 		}
 	}

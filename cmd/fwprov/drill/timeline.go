@@ -173,7 +173,7 @@ func timeline(lanes []lane, e Exercise, window Span) string {
 			break
 		}
 		x := at(t)
-		fmt.Fprintf(&b, `<line x1="%[1].2f%%" x2="%[1].2f%%" y1="0" y2="%[2]d" stroke="#e2e8f0"/>`+"\n", x, height-axisHeight+6)
+		fmt.Fprintf(&b, `<line x1="%[1]s" x2="%[1]s" y1="0" y2="%[2]d" stroke="#e2e8f0"/>`+"\n", percent(x), height-axisHeight+6)
 		anchor := "middle"
 		switch {
 		case x < 4:
@@ -181,7 +181,7 @@ func timeline(lanes []lane, e Exercise, window Span) string {
 		case x > 96:
 			anchor = "end"
 		}
-		fmt.Fprintf(&b, `<text x="%.2f%%" y="%d" text-anchor="%s" fill="%s">%s</text>`+"\n", x, height-8, anchor, colourFaint, tick(k*step, step))
+		fmt.Fprintf(&b, `<text x="%s" y="%d" text-anchor="%s" fill="%s">%s</text>`+"\n", percent(x), height-8, anchor, colourFaint, tick(k*step, step))
 	}
 	for i, l := range lanes {
 		y := i * laneHeight
@@ -191,7 +191,7 @@ func timeline(lanes []lane, e Exercise, window Span) string {
 			if to < 0 || from > 100 || to < from {
 				continue
 			}
-			fmt.Fprintf(&b, `<rect x="%.2f%%" y="%d" width="%.2f%%" height="%d" fill="%s"`, from, y+nameHeight+2, to-from, barHeight, r.colour)
+			fmt.Fprintf(&b, `<rect x="%s" y="%d" width="%s" height="%d" fill="%s"`, percent(from), y+nameHeight+2, percent(to-from), barHeight, r.colour)
 			if r.colour == colourOut || r.colour == colourStall {
 				fmt.Fprintf(&b, ` stroke="%s" stroke-width="1.5"`, r.colour) // a short one is seen too
 			}
@@ -200,12 +200,14 @@ func timeline(lanes []lane, e Exercise, window Span) string {
 	}
 	for _, t := range []time.Time{e.Down, e.Back} {
 		if x := at(t); x >= 0 && x <= 100 {
-			fmt.Fprintf(&b, `<line x1="%[1].2f%%" x2="%[1].2f%%" y1="0" y2="%[2]d" stroke="%[3]s" stroke-dasharray="4 3"/>`+"\n", x, height-axisHeight+6, colourInk)
+			fmt.Fprintf(&b, `<line x1="%[1]s" x2="%[1]s" y1="0" y2="%[2]d" stroke="%[3]s" stroke-dasharray="4 3"/>`+"\n", percent(x), height-axisHeight+6, colourInk)
 		}
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
 }
+
+func percent(x float64) string { return fmt.Sprintf("%.2f%%", x) }
 
 // tickStep is a round number of seconds, of which four to eight fit.
 func tickStep(d time.Duration) float64 {
