@@ -13,8 +13,8 @@ import (
 
 // The lock of a node is an flock that a command on the node holds as long as it
 // hears from us. It is not freed before the node is confirmed or has gone back:
-// the command stays until the mark of a pending change is gone, and until the
-// command that works on the node has ended.
+// the command stays until the mark of a pending change or outage is gone, and until
+// the command that works on the node has ended.
 const (
 	lockFile   = RunDir + "/lock"
 	lockHolder = RunDir + "/lock.holder" // four lines: who, from where, since when, run
@@ -56,14 +56,14 @@ rm -rf %[9]s
 printf '@%[5]s locked\n'
 while [ "$(timeout %[7]d dd bs=1 count=1 2>/dev/null 9>&-)" = . ]; do :; done
 busy() {
-	[ ! -e %[8]s ] || return 0
+	[ ! -e %[8]s ] && [ ! -e %[11]s ] || return 0
 	read -r pid work <%[10]s && [ "$work" = "$(cut -d ' ' -f 5,22 "/proc/$pid/stat" 9>&-)" ]
 } 2>/dev/null
 while busy; do sleep 0.2 9>&-; done
 rm -rf %[9]s
 rm -f %[3]s
 `, RunDir, lockFile, lockHolder, (wait+time.Second-1)/time.Second, mark, // flock knows whole seconds
-		Quote(operator+"\n"+since.UTC().Format(time.RFC3339)+"\n"+run), lockLease, pendingMark, anyStaging, stepPID)
+		Quote(operator+"\n"+since.UTC().Format(time.RFC3339)+"\n"+run), lockLease, pendingMark, anyStaging, stepPID, outageMark)
 }
 
 // lock is a lock that is held.

@@ -38,6 +38,10 @@ const (
 	outageBack = outageDir + "/back.sh"
 )
 
+// outageTries is how often a node tries to put itself back. Then what is still down
+// is left to others: the lock of the node is not freed before.
+const outageTries = 10
+
 // outageFailed is the exit status where an earlier outage is not over.
 const outageFailed = 75
 
@@ -117,16 +121,18 @@ func (o Outage) backScript(unit string) string {
 # Managed by fwprov: ends an outage that was made on purpose.
 %[1]scd %[2]s || exit 0
 if [ -e pending ]; then
+	echo >>tries
 	(
 	set -eu
 %[3]s
 	) </dev/null >&2
-	[ $? -eq 0 ] || exit 1 # set -e does nothing before ||
+	# set -e does nothing before ||
+	[ $? -eq 0 ] || [ "$(grep -c '' tries)" -ge %[5]d ] || exit 1
 	rm -f pending
 fi
 systemctl --no-block stop %[4]s.timer 2>/dev/null
 exit 0
-`, scriptHead, outageDir, strings.TrimRight(o.Back, "\n"), unit)
+`, scriptHead, outageDir, strings.TrimRight(o.Back, "\n"), unit, outageTries)
 }
 
 // Follow runs a script on a node that goes on until ctx ends or its standard input

@@ -55,6 +55,7 @@ func (e *exercise) run(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	e.rep.State, e.rep.Problems = "unknown", []drill.Problem{}
 	x.Down = e.w.now().Round(0)
 	err := e.takeDown(ctx)
 	if err == nil {
@@ -63,6 +64,11 @@ func (e *exercise) run(ctx context.Context) error {
 	after := e.stick(ctx, peer.Name, p.client)
 	x.Back = e.w.now().Round(0)
 	err = errors.Join(err, e.putBack(ctx))
+	if e.way == steps.ByInterfaces && err == nil && ctx.Err() == nil {
+		// Of a connection that was cut the lock may be gone.
+		e.pair.runner.Unlock()
+		err = e.pair.runner.Lock(ctx, e.lockTimeout)
+	}
 	sleep(ctx, coolDown)
 	p.stop()
 	x.End = p.end

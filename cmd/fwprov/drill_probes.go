@@ -233,11 +233,19 @@ func (p *probes) judgeHolders(x *drill.Exercise) {
 	var uncertain time.Duration
 	for _, n := range p.e.pair.Nodes {
 		lines, clock, err := p.nodes[n.Name].Heard()
-		if err != nil || !clock.Known {
-			p.e.note("who held the VIPs could not be watched on %s all the time: %v", n.Name, err)
-		}
 		uncertain += clock.Within
 		moves = append(moves, drill.Moves(lines, n.Name, vips, clock, p.begin)...)
+		switch {
+		case err == nil && clock.Known:
+		case n.Name == x.Node:
+			// What it said of its end did not come through.
+			p.e.note("%s could not be watched to the end: it is taken to have held nothing since it was taken down", n.Name)
+			for _, vip := range vips {
+				moves = append(moves, drill.Move{At: x.Down, Node: n.Name, VIP: vip})
+			}
+		default:
+			p.e.note("who held the VIPs could not be watched on %s all the time: %v", n.Name, err)
+		}
 	}
 	x.Held = drill.HeldBy(moves, p.begin, p.end)
 	x.None, x.Two = drill.Gaps(x.Held, vips, p.begin, p.end, uncertain)

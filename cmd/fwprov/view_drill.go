@@ -86,8 +86,12 @@ func (v drillView) exercise(b *strings.Builder, e drill.Exercise) {
 	if e.Two.Seconds > 0 {
 		v.row(b, "two holders", v.style.red(drill.Milli(e.Two.Seconds)+" of "+e.Two.VIP))
 	}
-	for _, p := range e.Probes {
+	shown, left := drill.Shown(e.Probes)
+	for _, p := range shown {
 		v.row(b, fmt.Sprintf("%s %s", p.Kind, p.Target), v.found(p))
+	}
+	if left > 0 {
+		v.row(b, "", drill.Left(left))
 	}
 	for _, l := range e.Lines {
 		text := drill.LineSays(l)
@@ -99,12 +103,11 @@ func (v drillView) exercise(b *strings.Builder, e drill.Exercise) {
 	for _, s := range e.Sticky {
 		v.row(b, "stick table "+s.Service, provision.Printable(drill.StickSays(s)))
 	}
-	switch {
-	case e.Whole:
-		v.row(b, "whole again", fmt.Sprintf("%.1f s after it came back", time.Duration(e.Healed).Seconds()))
-	case e.Healed > 0:
-		v.row(b, "whole again", v.style.red(fmt.Sprintf("no, %.1f s after it came back", time.Duration(e.Healed).Seconds())))
+	whole := drill.Wholeness(e)
+	if !e.Whole {
+		whole = v.style.red(whole)
 	}
+	v.row(b, "whole again", whole)
 }
 
 func (v drillView) row(b *strings.Builder, name, text string) {

@@ -81,8 +81,12 @@ func exercise(b *strings.Builder, e Exercise, zone *time.Location) {
 	if e.Two.Seconds > 0 {
 		row("two holders", Milli(e.Two.Seconds)+" of "+e.Two.VIP)
 	}
-	for _, p := range e.Probes {
+	shown, left := Shown(e.Probes)
+	for _, p := range shown {
 		row(p.title(), FoundSays(p))
+	}
+	if left > 0 {
+		row("", Left(left))
 	}
 	for _, l := range e.Lines {
 		row(l.Kind+" connection to "+l.Target, LineSays(l))
@@ -90,12 +94,7 @@ func exercise(b *strings.Builder, e Exercise, zone *time.Location) {
 	for _, s := range e.Sticky {
 		row("stick table "+s.Service, StickSays(s))
 	}
-	switch {
-	case e.Whole:
-		row("whole again", fmt.Sprintf("%.1f s after it came back", time.Duration(e.Healed).Seconds()))
-	case e.Healed > 0:
-		row("whole again", fmt.Sprintf("no, %.1f s after it came back", time.Duration(e.Healed).Seconds()))
-	}
+	row("whole again", Wholeness(e))
 	b.WriteString("</table>\n</section>\n")
 }
 
@@ -144,6 +143,7 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .5rem .3rem 0; bo
 th { font-weight: 500; width: 38%; }
 @media print {
   @page { margin: 15mm; }
+  html { font-size: 10pt; }
   body { font-size: 10pt; padding: 0; max-width: none; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   h2, figure, tr { break-inside: avoid; }

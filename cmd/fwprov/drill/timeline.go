@@ -31,9 +31,6 @@ type bar struct {
 	says   string
 }
 
-// mostLanes is how many targets of a kind are drawn: those with the longest outages.
-const mostLanes = 8
-
 // lanesOf says what is drawn of an exercise.
 func lanesOf(e Exercise) []lane {
 	var out []lane
@@ -47,9 +44,7 @@ func lanesOf(e Exercise) []lane {
 		}
 		out = append(out, l)
 	}
-	for _, kind := range []Kind{Ping, Connect} {
-		out = append(out, probeLanes(e, kind)...)
-	}
+	out = append(out, probeLanes(e)...)
 	for _, c := range e.Lines {
 		out = append(out, connectionLane(e, c))
 	}
@@ -77,25 +72,18 @@ func merged(held []Held, node string) []Span {
 	return out
 }
 
-func probeLanes(e Exercise, kind Kind) []lane {
-	var all []Found
-	for _, p := range e.Probes {
-		if p.Kind == kind {
-			all = append(all, p)
-		}
-	}
-	slices.SortStableFunc(all, func(a, b Found) int { return int(b.Longest - a.Longest) })
+func probeLanes(e Exercise) []lane {
+	shown, left := Shown(e.Probes)
 	var out []lane
-	for i, p := range all {
-		if i == mostLanes {
-			out = append(out, lane{name: fmt.Sprintf("and %d more, not longer out", len(all)-i)})
-			break
-		}
+	for _, p := range shown {
 		l := lane{name: p.title(), bars: []bar{{Span{e.Begin, e.End}, colourWell, "answers"}}}
 		for _, o := range p.Outages {
 			l.bars = append(l.bars, bar{o, colourOut, "no answer for " + Milli(Seconds(o.Length()))})
 		}
 		out = append(out, l)
+	}
+	if left > 0 {
+		out = append(out, lane{name: Left(left)})
 	}
 	return out
 }
@@ -185,7 +173,6 @@ func timeline(lanes []lane, e Exercise, window Span) string {
 	}
 	for i, l := range lanes {
 		y := i * laneHeight
-		fmt.Fprintf(&b, `<text x="0" y="%d" fill="%s">%s</text>`+"\n", y+nameHeight-2, colourInk, esc(l.name))
 		for _, r := range l.bars {
 			from, to := max(at(r.From), 0), min(at(r.To), 100)
 			if to < 0 || from > 100 || to < from {
@@ -202,6 +189,10 @@ func timeline(lanes []lane, e Exercise, window Span) string {
 		if x := at(t); x >= 0 && x <= 100 {
 			fmt.Fprintf(&b, `<line x1="%[1]s" x2="%[1]s" y1="0" y2="%[2]d" stroke="%[3]s" stroke-dasharray="4 3"/>`+"\n", percent(x), height-axisHeight+6, colourInk)
 		}
+	}
+	for i, l := range lanes {
+		// With a rim, so that no line runs through its letters.
+		fmt.Fprintf(&b, `<text x="0" y="%d" fill="%s" stroke="#fff" stroke-width="3" paint-order="stroke">%s</text>`+"\n", i*laneHeight+nameHeight-2, colourInk, esc(l.name))
 	}
 	b.WriteString("</svg>\n")
 	return b.String()

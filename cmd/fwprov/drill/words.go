@@ -2,6 +2,7 @@ package drill
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -85,4 +86,50 @@ func StickSays(s Stick) string {
 		return s.Client + " had " + s.Before + ", and has none"
 	}
 	return fmt.Sprintf("%s had %s, and has %s", s.Client, s.Before, s.After)
+}
+
+// mostShown is how many targets of a kind are shown: those with the longest outages.
+const mostShown = 8
+
+// Shown are the probes that are worth a line each, and how many targets are left
+// out. Where there are few of a kind it is all of them, in their order.
+func Shown(probes []Found) (shown []Found, left int) {
+	type group struct {
+		vantage string
+		kind    Kind
+	}
+	var groups []group
+	members := map[group][]Found{}
+	for _, p := range probes {
+		g := group{p.Vantage, p.Kind}
+		if members[g] == nil {
+			groups = append(groups, g)
+		}
+		members[g] = append(members[g], p)
+	}
+	for _, g := range groups {
+		all := members[g]
+		if len(all) > mostShown {
+			slices.SortStableFunc(all, func(a, b Found) int { return int(b.Longest - a.Longest) })
+			left += len(all) - mostShown
+			all = all[:mostShown]
+		}
+		shown = append(shown, all...)
+	}
+	return shown, left
+}
+
+// Left says what is not shown.
+func Left(n int) string { return fmt.Sprintf("and %d more, none of them out for longer", n) }
+
+// Wholeness says whether the pair was seen to be whole again.
+func Wholeness(e Exercise) string {
+	after := fmt.Sprintf("as seen %.1f s after it came back", time.Duration(e.Healed).Seconds())
+	switch {
+	case e.Whole:
+		return "yes, " + after
+	case e.Healed > 0:
+		return "no, " + after
+	}
+	return "was not looked at"
 }
