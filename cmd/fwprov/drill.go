@@ -109,7 +109,7 @@ func readDrill(c *cli.Context) (*drillRun, error) {
 // limit is the time in which the whole drill ends, whatever happens. What is down
 // then puts itself back.
 func (d *drillRun) limit() time.Duration {
-	return time.Minute + time.Duration(len(d.ways))*(2*time.Minute+d.down)
+	return 2*time.Minute + time.Duration(len(d.ways))*(4*time.Minute+d.down)
 }
 
 // execute is the drill, and its exit code as an error.

@@ -103,30 +103,14 @@ func FarSeries(lines []string, host string, services []steps.Target, clock Clock
 				every = time.Duration(f * float64(time.Second))
 			}
 		}
-		if m := farPing.FindStringSubmatch(line); m != nil {
-			back, err1 := strconv.ParseFloat(m[2], 64)
-			seq, err2 := strconv.Atoi(m[3])
-			ms, err3 := strconv.ParseFloat(m[4], 64)
-			if err1 != nil || err2 != nil || err3 != nil || seq < 0 || seq > maxSeq {
-				continue
+		if addr, seq, s, ok := farAnswer(line, clock); ok {
+			if pings[addr] == nil {
+				pings[addr] = map[int]Sample{}
 			}
-			if pings[m[1]] == nil {
-				pings[m[1]] = map[int]Sample{}
-			}
-			at := clock.Ours(time.UnixMicro(int64(back * 1e6)))
-			pings[m[1]][seq] = Sample{Sent: at.Add(-time.Duration(ms * float64(time.Millisecond))), Back: at}
+			pings[addr][seq] = s
 		}
-		if m := farConnected.FindStringSubmatch(line); m != nil {
-			from, err1 := strconv.ParseInt(m[2], 10, 64)
-			to, err2 := strconv.ParseInt(m[3], 10, 64)
-			if err1 != nil || err2 != nil {
-				continue
-			}
-			s := Sample{Sent: clock.Ours(time.Unix(0, from))}
-			if m[4] == "ok" {
-				s.Back = clock.Ours(time.Unix(0, to))
-			}
-			connects[m[1]] = append(connects[m[1]], s)
+		if addr, s, ok := farConnection(line, clock); ok {
+			connects[addr] = append(connects[addr], s)
 		}
 	}
 	var out []Series
@@ -150,6 +134,40 @@ func FarSeries(lines []string, host string, services []steps.Target, clock Clock
 		return strings.Compare(a.Target, b.Target)
 	})
 	return out
+}
+
+// farAnswer reads a ping that was answered.
+func farAnswer(line string, clock Clock) (addr string, seq int, s Sample, ok bool) {
+	m := farPing.FindStringSubmatch(line)
+	if m == nil {
+		return "", 0, Sample{}, false
+	}
+	back, err1 := strconv.ParseFloat(m[2], 64)
+	seq, err2 := strconv.Atoi(m[3])
+	ms, err3 := strconv.ParseFloat(m[4], 64)
+	if err1 != nil || err2 != nil || err3 != nil || seq > maxSeq {
+		return "", 0, Sample{}, false
+	}
+	at := clock.Ours(time.UnixMicro(int64(back * 1e6)))
+	return m[1], seq, Sample{Sent: at.Add(-time.Duration(ms * float64(time.Millisecond))), Back: at}, true
+}
+
+// farConnection reads a connection that came about, or did not.
+func farConnection(line string, clock Clock) (addr string, s Sample, ok bool) {
+	m := farConnected.FindStringSubmatch(line)
+	if m == nil {
+		return "", Sample{}, false
+	}
+	from, err1 := strconv.ParseInt(m[2], 10, 64)
+	to, err2 := strconv.ParseInt(m[3], 10, 64)
+	if err1 != nil || err2 != nil {
+		return "", Sample{}, false
+	}
+	s = Sample{Sent: clock.Ours(time.Unix(0, from))}
+	if m[4] == "ok" {
+		s.Back = clock.Ours(time.Unix(0, to))
+	}
+	return m[1], s, true
 }
 
 // maxSeq bounds what a host can make us remember.

@@ -151,30 +151,11 @@ func timeline(lanes []lane, e Exercise, window Span) string {
 	height := len(lanes)*laneHeight + axisHeight
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="100%%" height="%d" role="img" font-family="system-ui, sans-serif" font-size="12">`+"\n", height)
 	fmt.Fprintf(&b, "<title>%s</title>\n", esc("Who held the VIPs, when probes failed, and when connections stalled"))
-	at := func(t time.Time) float64 {
-		return 100 * float64(t.Sub(window.From)) / float64(max(window.Length(), 1))
-	}
-	step := tickStep(window.Length())
-	for k := math.Ceil(window.From.Sub(e.Down).Seconds() / step); ; k++ {
-		t := e.Down.Add(time.Duration(k * step * float64(time.Second)))
-		if t.After(window.To) {
-			break
-		}
-		x := at(t)
-		fmt.Fprintf(&b, `<line x1="%[1]s" x2="%[1]s" y1="0" y2="%[2]d" stroke="#e2e8f0"/>`+"\n", percent(x), height-axisHeight+6)
-		anchor := "middle"
-		switch {
-		case x < 4:
-			anchor = "start"
-		case x > 96:
-			anchor = "end"
-		}
-		fmt.Fprintf(&b, `<text x="%s" y="%d" text-anchor="%s" fill="%s">%s</text>`+"\n", percent(x), height-8, anchor, colourFaint, tick(k*step, step))
-	}
+	axis(&b, e, window, height)
 	for i, l := range lanes {
 		y := i * laneHeight
 		for _, r := range l.bars {
-			from, to := max(at(r.From), 0), min(at(r.To), 100)
+			from, to := max(window.place(r.From), 0), min(window.place(r.To), 100)
 			if to < 0 || from > 100 || to < from {
 				continue
 			}
@@ -186,7 +167,7 @@ func timeline(lanes []lane, e Exercise, window Span) string {
 		}
 	}
 	for _, t := range []time.Time{e.Down, e.Back} {
-		if x := at(t); x >= 0 && x <= 100 {
+		if x := window.place(t); x >= 0 && x <= 100 {
 			fmt.Fprintf(&b, `<line x1="%[1]s" x2="%[1]s" y1="0" y2="%[2]d" stroke="%[3]s" stroke-dasharray="4 3"/>`+"\n", percent(x), height-axisHeight+6, colourInk)
 		}
 	}
@@ -196,6 +177,32 @@ func timeline(lanes []lane, e Exercise, window Span) string {
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
+}
+
+// place is where a time is across a span, in per cent.
+func (s Span) place(t time.Time) float64 {
+	return 100 * float64(t.Sub(s.From)) / float64(max(s.Length(), 1))
+}
+
+// axis draws the seconds since the node was taken down.
+func axis(b *strings.Builder, e Exercise, window Span, height int) {
+	step := tickStep(window.Length())
+	for k := math.Ceil(window.From.Sub(e.Down).Seconds() / step); ; k++ {
+		t := e.Down.Add(time.Duration(k * step * float64(time.Second)))
+		if t.After(window.To) {
+			break
+		}
+		x := window.place(t)
+		fmt.Fprintf(b, `<line x1="%[1]s" x2="%[1]s" y1="0" y2="%[2]d" stroke="#e2e8f0"/>`+"\n", percent(x), height-axisHeight+6)
+		anchor := "middle"
+		switch {
+		case x < 4:
+			anchor = "start"
+		case x > 96:
+			anchor = "end"
+		}
+		fmt.Fprintf(b, `<text x="%s" y="%d" text-anchor="%s" fill="%s">%s</text>`+"\n", percent(x), height-8, anchor, colourFaint, tick(k*step, step))
+	}
 }
 
 func percent(x float64) string { return fmt.Sprintf("%.2f%%", x) }
