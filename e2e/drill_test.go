@@ -59,6 +59,7 @@ func TestDrill(t *testing.T) {
 	r.holder(10 * time.Second)
 
 	t.Run("figures", func(t *testing.T) { r.with(t).figures() })
+	t.Run("asked", func(t *testing.T) { r.with(t).drillAsked() })
 	t.Run("interrupted", func(t *testing.T) { r.with(t).drillInterrupted() })
 	t.Run("killed", func(t *testing.T) {
 		for _, way := range []string{"drain", "keepalived", "interfaces"} {
@@ -305,6 +306,25 @@ func (r *rig) taken(way, down string) (run *exec.Cmd, node string) {
 		return ""
 	})
 	return run, node
+}
+
+// drillAsked does not say yes.
+func (r *rig) drillAsked() {
+	active := r.holder(5 * time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	run := r.lab.AdminCommand(ctx, binary, "drill", r.file)
+	run.Env = append(run.Env, "FWPROV_VAR_vrrp_password="+password)
+	term := onTerminal(r.t, run)
+	term.expect("Connections through HAProxy break each time")
+	term.expect("Begin?")
+	term.enter("y")
+	if code := term.wait(); code != 1 || !strings.Contains(term.text(), "not confirmed; nothing was taken down") {
+		r.t.Errorf("exit %d:\n%s", code, term.text())
+	}
+	if now := r.holder(time.Second); now != active {
+		r.t.Errorf("%s holds the VIPs", now)
+	}
 }
 
 // drillInterrupted ends a drill while a node is down: it is put back at once.
