@@ -55,7 +55,7 @@ func (r *rig) send() *traffic {
 		s := &stream{name: name}
 		r.eventually(20*time.Second, "a "+name+" connection to "+addr, func() string {
 			var err error
-			if s.conn, s.in, err = greeted(ctx, r, addr); err != nil {
+			if s.conn, s.in, err = greeted(ctx, r, heldPort(time.Now()), addr); err != nil {
 				return err.Error()
 			}
 			return ""
@@ -235,11 +235,19 @@ func (p *pinger) result() (lost int, outage time.Duration) {
 	return lost, outage
 }
 
+// heldPort is the local port of a connection that is held. HAProxy talks to the
+// servers under the client's address, and does not know which of its ports the
+// client itself uses towards them: one that both took would end the connection.
+// HAProxy's are those that the kernel gives away, 32768 and above.
+func heldPort(now time.Time) net.Addr {
+	return &net.TCPAddr{Port: 10000 + int(now.UnixMicro()/100%20000)}
+}
+
 // greeted opens a connection from the client and reads the server's first line.
-func greeted(ctx context.Context, r *rig, addr string) (net.Conn, *bufio.Reader, error) {
+func greeted(ctx context.Context, r *rig, from net.Addr, addr string) (net.Conn, *bufio.Reader, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	conn, err := r.lab.Dial(ctx, "client", "tcp", addr)
+	conn, err := r.lab.DialFrom(ctx, "client", "tcp", from, addr)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -314,7 +322,7 @@ func (d *dialer) run(ctx context.Context) {
 		}
 		wg.Go(func() {
 			start := time.Now()
-			conn, _, err := greeted(context.WithoutCancel(ctx), d.r, d.addr)
+			conn, _, err := greeted(context.WithoutCancel(ctx), d.r, nil, d.addr)
 			took := time.Since(start)
 			d.mu.Lock()
 			defer d.mu.Unlock()

@@ -94,9 +94,14 @@ func endGroup(cmd *exec.Cmd) {
 // Dial opens a connection from a host of the lab. The address must be a
 // number: nothing in the lab resolves names.
 func (l *Lab) Dial(ctx context.Context, host, network, addr string) (net.Conn, error) {
+	return l.DialFrom(ctx, host, network, nil, addr)
+}
+
+// DialFrom is Dial from a local address, nil for any.
+func (l *Lab) DialFrom(ctx context.Context, host, network string, from net.Addr, addr string) (net.Conn, error) {
 	var conn net.Conn
 	err := l.in(host, func() (err error) {
-		var d net.Dialer
+		d := net.Dialer{LocalAddr: from}
 		conn, err = d.DialContext(ctx, network, addr)
 		return err
 	})
