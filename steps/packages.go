@@ -134,7 +134,7 @@ func parsePackages(output string, f provision.Facts) error {
 // of yum list, which breaks its lines where it likes.
 func parseCandidates(lines []string, f provision.Facts) {
 	set := func(name, version string) {
-		if f.Get("package", name) == "" && strings.ContainsAny(version, "0123456789") {
+		if f.Get("package", name) == "" && strings.ContainsAny(version, "0123456789") && isVersion(version) {
 			f[provision.Key("candidate", name)] = version
 		}
 	}
@@ -165,9 +165,18 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
+// isVersion tells what can be the version of a package (deb-version(7), RPM's are
+// written with no others).
+func isVersion(v string) bool {
+	return strings.Trim(v, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.+~:^_-") == ""
+}
+
 // upstream is the version of the program in that of its package:
-// "1:2.2.7-1+b2" is 2.2.7.
+// "1:2.2.7-1+b2" is 2.2.7. It is "" if that is none.
 func upstream(v string) string {
+	if !isVersion(v) {
+		return ""
+	}
 	if _, rest, ok := strings.Cut(v, ":"); ok {
 		v = rest
 	}
