@@ -22,7 +22,11 @@ func (r *rig) asked() {
 	}
 	term.enter("yes")
 	code := term.wait()
-	if text := term.text(); code != 1 || !strings.Contains(text, "node "+active+": it was active and is standby now") || !strings.Contains(text, "nothing was changed, run fwprov again") {
+	text := term.text()
+	// Whichever of them is looked at first.
+	told := strings.Contains(text, "node "+active+": it was active and is standby now") ||
+		strings.Contains(text, "node "+standby+": it was standby and is active now")
+	if code != 1 || !told || !strings.Contains(text, "nothing was changed, run fwprov again") {
 		r.t.Errorf("exit %d\n%s", code, text)
 	}
 	if p := r.plan(); len(p.targets(active)) == 0 || len(p.targets(standby)) == 0 {

@@ -49,6 +49,7 @@ type drilled struct {
 // TestDrill fails a pair over in every way and compares what drill says of it with
 // what tcpdump has seen pass beside it.
 func TestDrill(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("tcpdump"); err != nil && os.Getenv("FWPROV_E2E") != "" {
 		t.Fatal("the observer is tcpdump: run make setup")
 	}

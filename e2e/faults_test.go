@@ -343,6 +343,11 @@ echo 'MaxSessions 1' >/etc/ssh/sshd_config.d/one.conf && { systemctl reload sshd
 		r.t.Errorf("left on %s: %s", standby, out)
 	}
 	r.on(standby, "rm /etc/ssh/sshd_config.d/one.conf; systemctl reload sshd || systemctl reload ssh")
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := r.lab.WaitSSH(ctx, standby); err != nil { // it has closed its port for a moment
+		r.t.Fatal(err)
+	}
 	back()
 	r.apply()
 	for _, n := range r.pair.Nodes {
