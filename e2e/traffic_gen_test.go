@@ -105,6 +105,7 @@ type felt struct {
 	dialed     int           // new connections
 	failed     []string      // those that did not come about
 	slowest    time.Duration // of those that did
+	refused    time.Duration // from the first that failed to the last
 }
 
 func (f felt) String() string {
@@ -140,7 +141,7 @@ func (t *traffic) end() felt {
 		f.stall = max(f.stall, s.stall)
 		_ = s.conn.Close()
 	}
-	f.dialed, f.failed, f.slowest = t.fresh.count, t.fresh.failed, t.fresh.slowest
+	f.dialed, f.failed, f.slowest, f.refused = t.fresh.count, t.fresh.failed, t.fresh.slowest, t.fresh.refused()
 	return f
 }
 
@@ -306,7 +307,18 @@ type dialer struct {
 	mu      sync.Mutex
 	count   int
 	failed  []string
+	when    []time.Time // the failed ones began
 	slowest time.Duration
+}
+
+// refused is how long new connections have failed. Those that fail come to know it
+// at different times.
+func (d *dialer) refused() time.Duration {
+	if len(d.when) == 0 {
+		return 0
+	}
+	slices.SortFunc(d.when, time.Time.Compare)
+	return d.when[len(d.when)-1].Sub(d.when[0]) + dialEvery
 }
 
 func (d *dialer) run(ctx context.Context) {
@@ -329,6 +341,7 @@ func (d *dialer) run(ctx context.Context) {
 			d.count++
 			if err != nil {
 				d.failed = append(d.failed, err.Error())
+				d.when = append(d.when, start)
 				return
 			}
 			d.slowest = max(d.slowest, took)

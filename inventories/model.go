@@ -98,6 +98,15 @@ type VRRP struct {
 	FirstRouterID         int           // 1..255: GW or GWEXT; HB is the next
 }
 
+// Watchdog is how long keepalived may say nothing before systemd ends it: its VIPs
+// stay on the interfaces of a node on which it hangs, while the peer takes them over.
+func (v VRRP) Watchdog() time.Duration {
+	if v.Profile == "vm" {
+		return 10 * time.Second // a host that stalls is no fault
+	}
+	return 4 * time.Second
+}
+
 // Sync modes and transports of conntrackd.
 const (
 	ModeFTFW           = "ftfw"

@@ -98,8 +98,8 @@ func (f *finder) ssh() {
 	if s.User != "" && !safeUser.MatchString(s.User) {
 		f.add("ssh.user", "Bad user name", "%q: at most 32 letters, digits, _, . and -, the first a letter or _.", s.User)
 	}
-	if s.Port != 0 && f.between("ssh.port", "Port out of range", s.Port, 1, maxPort, "A port") && s.Port == PeersPort {
-		f.add("ssh.port", "Port used twice", "HAProxy's peers use port %d on the nodes.", PeersPort)
+	if s.Port != 0 && f.between("ssh.port", "Port out of range", s.Port, 1, maxPort, "A port") && ownPorts[s.Port] != "" {
+		f.add("ssh.port", "Port used twice", ownPorts[s.Port], s.Port)
 	}
 	f.filePath("ssh.identity_file", s.IdentityFile)
 	f.filePath("ssh.known_hosts", s.KnownHosts)

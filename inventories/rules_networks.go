@@ -9,7 +9,14 @@ import (
 const (
 	PeersPort     = 1347 // TCP: HAProxy's peers
 	StateSyncPort = 3780 // UDP: conntrackd
+	PeerPort      = 1349 // TCP: whether the node could serve
 )
+
+// ownPorts say who listens on a TCP port of the nodes.
+var ownPorts = map[int]string{
+	PeersPort: "HAProxy's peers use port %d on the nodes.",
+	PeerPort:  "The nodes ask each other on port %d whether they could serve.",
+}
 
 const maxPort = 65535
 

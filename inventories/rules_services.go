@@ -129,8 +129,8 @@ func (f *finder) servicePort(path string, s Service, bound map[netip.AddrPort]st
 	switch at := netip.AddrPortFrom(s.Address, uint16(s.Port)); {
 	case s.Port == ssh:
 		f.add(path, "Port used twice", "sshd of the nodes listens on port %d of all addresses.", ssh).on("ssh.port")
-	case s.Port == PeersPort:
-		f.add(path, "Port used twice", "HAProxy's peers use port %d on the nodes.", PeersPort)
+	case ownPorts[s.Port] != "":
+		f.add(path, "Port used twice", ownPorts[s.Port], s.Port)
 	case bound[at] != "" && s.Address.IsValid():
 		f.add(path, "Port used twice", "Service %q has %s already.", bound[at], at).on("service."+bound[at]+".address", "service."+s.Name+".address")
 	default:

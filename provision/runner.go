@@ -60,6 +60,9 @@ type Runner struct {
 	// Redact takes secrets out of what programs on the nodes say; nil: there are
 	// none. What is built from secrets is masked by type, see File.
 	Redact func(string) string
+	// Once lets Verify judge what it sees first, instead of waiting for a pair that
+	// is settling after a change.
+	Once bool
 	// Sleep waits between two looks of Verify; it returns early if ctx ends.
 	Sleep func(ctx context.Context, d time.Duration)
 	Log   *slog.Logger

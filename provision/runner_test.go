@@ -319,6 +319,10 @@ func TestVerifyWaitsUntilAllIsWell(t *testing.T) {
 	if h, _ = r.Verify(context.Background()); h.State != Down {
 		t.Errorf("state is %s after the deadline", h.State)
 	}
+	looks, r.Once = -1000, true
+	if h, _ = r.Verify(context.Background()); h.State != Down || looks != -999 {
+		t.Errorf("state is %s after %d looks instead of one", h.State, looks+1000)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err = r.Verify(ctx); !errors.Is(err, context.Canceled) {

@@ -53,14 +53,14 @@ type LocalVerifier interface {
 // verifyPause is the time between two looks.
 const verifyPause = 500 * time.Millisecond
 
-// Verify looks at the whole pair until all is well or the Settlers' time is
-// over, and returns what it saw last. An error is only an ended context: a node
+// Verify looks at the whole pair, until all is well or the Settlers' time is
+// over unless it is to look once, and returns what it saw last. An error is only an ended context: a node
 // that cannot be reached is a failed check.
 func (r *Runner) Verify(ctx context.Context) (Health, error) {
 	deadline := r.Now().Add(r.settle())
 	for first := true; ; first = false {
 		h := r.look(ctx)
-		if h.State == Healthy || !r.Now().Before(deadline) || ctx.Err() != nil {
+		if h.State == Healthy || r.Once || !r.Now().Before(deadline) || ctx.Err() != nil {
 			return h, ctx.Err()
 		}
 		if first {

@@ -128,6 +128,7 @@ run rules in the kernel: load the ruleset files
 delete /etc/haproxy/haproxy.cfg: left the inventory
 delete /etc/systemd/system/haproxy.service.d/fwprov.conf: left the inventory
 update /etc/keepalived/keepalived.conf
+update /etc/keepalived/serves.sh
 `
 	if d := cmp.Diff(want, brief(changes)); d != "" {
 		t.Errorf("-want +got\n%s", d)

@@ -38,6 +38,7 @@ const newOnly = "-m conntrack --ctstate NEW "
 func (s iptables) rulesV4(f provision.Facts) []byte {
 	input := []section{{"SSH.", s.ssh(f, true)}, s.heartbeats(), s.stateSync()}
 	input = append(input, s.peers()...)
+	input = append(input, s.asked()...)
 	input = append(input, s.resets()...)
 	input = append(input,
 		section{"What belongs to no connection.", []string{
@@ -207,10 +208,21 @@ func (s iptables) peers() []section {
 	if len(s.pair.Services) == 0 {
 		return nil
 	}
-	return []section{{"Stick tables of the peer.", []string{
-		fmt.Sprintf("-A INPUT -i %s -s %s -d %s -p tcp --dport %d --syn %s-j ACCEPT",
-			s.pair.Sync.Interface, s.pair.Peer(s.node.Name).Sync, s.node.Sync, peersPort, newOnly),
-	}}}
+	return []section{{"Stick tables of the peer.", []string{s.fromPeer(peersPort)}}}
+}
+
+// asked accepts the question whether this node could serve, see keepalived.aliveFiles.
+func (s iptables) asked() []section {
+	if !keepalived(s).watched() {
+		return nil
+	}
+	return []section{{"The peer asks whether this node could serve.", []string{s.fromPeer(peerPort)}}}
+}
+
+// fromPeer accepts the peer's connections to a port on the sync network.
+func (s iptables) fromPeer(port int) string {
+	return fmt.Sprintf("-A INPUT -i %s -s %s -d %s -p tcp --dport %d --syn %s-j ACCEPT",
+		s.pair.Sync.Interface, s.pair.Peer(s.node.Name).Sync, s.node.Sync, port, newOnly)
 }
 
 // resets lets the kernel answer the packets of proxied connections that ended

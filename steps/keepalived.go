@@ -3,6 +3,8 @@ package steps
 import (
 	_ "embed"
 	"fmt"
+	"net/netip"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -40,14 +42,15 @@ const (
 
 func (keepalived) Name() string { return "keepalived" }
 
-// Files are the configuration and the drop-in of the unit.
+// Files are the configuration, the drop-in of the unit, the scripts that keepalived
+// runs and the units that answer the peer's.
 func (s keepalived) Files(f provision.Facts) []provision.File {
 	conf := provision.File{Path: keepalivedConf, Content: s.config(f, s.pair.VRRP.Password.Reveal()), Mode: 0o600,
 		Mask: func(conf []byte) []byte { return maskPasswords(conf, s.pair.VRRP.Password) }}
 	if !s.pair.VRRP.Password.IsZero() {
 		conf.Shown = s.config(f, s.pair.VRRP.Password.String())
 	}
-	return []provision.File{conf, {Path: keepalivedDropIn, Content: s.dropIn(f)}}
+	return append([]provision.File{conf, {Path: keepalivedDropIn, Content: s.dropIn(f)}}, s.aliveFiles(f)...)
 }
 
 // loaded is the hash of the configuration that the daemon has to have loaded.
@@ -81,6 +84,7 @@ var authPass = regexp.MustCompile(`(auth_pass[ \t]+)([^\n]*)`)
 type instance struct {
 	Name, Interface string
 	DontTrack       bool
+	Source          netip.Addr // named where the interface is not tracked: it may lose its address with its cable
 	VRID            int
 	Advert          time.Duration
 	Track           []string
@@ -90,8 +94,16 @@ type instance struct {
 func (s keepalived) config(f provision.Facts, password string) []byte {
 	version := f.Get("version", "keepalived")
 	all := s.instances(version)
-	script := failoverScript(f)
+	failover := failoverScript(f)
 	keyword, files := trackFiles(f)
+	notify := []string{
+		`notify_master "` + failover + ` primary"`,
+		`notify_backup "` + failover + ` backup"`,
+		`notify_fault  "` + failover + ` fault"`,
+	}
+	if s.watched() {
+		notify = append(notify, `notify        "`+servesScript(f)+`"`)
+	}
 	return render(keepalivedTemplate, struct {
 		Node              string
 		Version, Priority int
@@ -100,22 +112,20 @@ func (s keepalived) config(f provision.Facts, password string) []byte {
 		Password          string
 		TrackFile         string // the keyword
 		Files             []trackFile
+		Scripts           []script
 		Instances         []instance
 	}{
 		Node:     s.node.Name,
 		Version:  s.pair.VRRP.Version,
 		Priority: s.node.Priority,
 		Globals:  keepalivedGlobals(version),
-		Notify: []string{
-			`notify_master "` + script + ` primary"`,
-			`notify_backup "` + script + ` backup"`,
-			`notify_fault  "` + script + ` fault"`,
-		},
+		Notify:   notify,
 		// keepalived complains of a group of one.
 		Group:     len(all) > 1,
 		Password:  password,
 		TrackFile: keyword,
 		Files:     files,
+		Scripts:   s.scripts(f),
 		Instances: all,
 	})
 }
@@ -194,7 +204,7 @@ func (s keepalived) single(version string) []instance {
 	if !onSync || !onOutside {
 		return []instance{gw}
 	}
-	return []instance{gw, {Name: "HB", Interface: p.Sync.Interface, DontTrack: true, VRID: p.VRRP.FirstRouterID + 1,
+	return []instance{gw, {Name: "HB", Interface: p.Sync.Interface, DontTrack: true, Source: s.node.Sync, VRID: p.VRRP.FirstRouterID + 1,
 		Advert: p.VRRP.AdvertInterval, VIPs: []string{heartbeatToken}}}
 }
 
@@ -225,12 +235,12 @@ func (s keepalived) dropIn(f provision.Facts) []byte {
 	var b strings.Builder
 	unit, service := restartForever(f)
 	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=" + strings.Join(after, " ") + "\n" + drainConditions(f) + unit)
-	b.WriteString("\n[Service]\n" + refuseOpen + loadedLines("keepalived.service", true, keepalivedConf, keepalivedDropIn) + service + "KillMode=mixed\n")
+	b.WriteString("\n[Service]\n" + refuseOpen + loadedLines("keepalived.service", true, keepalivedConf, keepalivedDropIn) + service + "KillMode=mixed\n" + s.watchdogLines(f))
 	return []byte(b.String())
 }
 
 func (keepalived) Probe() provision.Probe {
-	return provision.Probe{Files: []string{keepalivedConf, keepalivedDropIn}, Script: drainProbe + heldProbe,
+	return provision.Probe{Files: keepalivedFiles, Units: []string{peerSocket}, Script: drainProbe + heldProbe,
 		Parse: func(out string, f provision.Facts) error {
 			parseDrain(out, f)
 			parseHeld(out, f)
@@ -241,25 +251,33 @@ func (keepalived) Probe() provision.Probe {
 		}}
 }
 
+// keepalivedFiles are those that the step may write, wherever SELinux has them.
+var keepalivedFiles = []string{keepalivedConf, keepalivedDropIn, unitFolder + peerSocket, unitFolder + peerService,
+	path.Dir(keepalivedConf) + "/alive.sh", path.Dir(keepalivedConf) + "/serves.sh",
+	path.Dir(labelledScript) + "/alive.sh", path.Dir(labelledScript) + "/serves.sh"}
+
 // runsDisk is the fact that keepalived runs the file that was found.
 const runsDisk = "runs " + keepalivedConf
 
 // Plan wants the files. That the daemon runs them is the business of step
 // services.
 func (s keepalived) Plan(f provision.Facts) ([]provision.Change, error) {
-	return provision.PlanFiles(f, s.Name(), s.Files(f)...), nil
+	return append(provision.PlanFiles(f, s.Name(), s.Files(f)...), s.planPeerSocket(f)...), nil
 }
 
 // Validate lets keepalived read its configuration, from 2.0.5 on, which is the
-// first that can. It does not tell of a script that others than root may write
-// to, and then does not run it: the folders above are looked at here. The
-// script itself is the business of step conntrackd.
+// first that can, with other scripts in place of ours, which are not there yet. It
+// does not tell of a script that others than root may write to, and then does not
+// run it: the folders above are looked at here. The fail-over script itself is the
+// business of step conntrackd.
 func (s keepalived) Validate(staged func(string) string) string {
 	return "conf=" + provision.Quote(staged(keepalivedConf)) + `
 if keepalived --help 2>&1 | grep -q -e --config-test; then
-	keepalived --config-test --use-file "$conf"
+	sed 's#^\( *script\) .*#\1 "/bin/true"#' "$conf" >"$conf.check"
+	keepalived --config-test --use-file "$conf.check"
+	rm -f "$conf.check"
 fi
-sed -n 's/^ *notify_[a-z]* *"\([^ "]*\).*/\1/p' "$conf" | sort -u | while read -r path; do
+sed -n -e 's/^ *notify[_a-z]* *"\([^ "]*\).*/\1/p' -e 's/^ *script *"\([^ "]*\).*/\1/p' "$conf" | sort -u | while read -r path; do
 	while path=$(dirname "$path") && [ "$path" != / ]; do
 		case $(stat -c '%u %A' "$path" 2>/dev/null) in
 		""|"0 "?????-??-?*) ;;

@@ -75,7 +75,7 @@ func commas(nets []netip.Prefix) string {
 // up after five failures in ten seconds; the setting has its present name and
 // section since version 230.
 func restartForever(f provision.Facts) (unit, service string) {
-	service = "Restart=always\nRestartSec=1\n"
+	service = "Restart=always\nRestartSec=100ms\n"
 	if versionAtLeast(f.Get("version", "systemd"), "230") {
 		return "StartLimitIntervalSec=0\n", service
 	}

@@ -19,6 +19,7 @@ func verifyCommand(w *world) *cli.Command {
 		ArgsUsage: "FILE...",
 		Flags: slices.Concat([]cli.Flag{jsonFlag(),
 			&cli.StringFlag{Name: "junit", Usage: "also write what was found to this `FILE`, as JUnit XML"},
+			&cli.BoolFlag{Name: "once", Usage: "judge what is seen first: do not wait for a pair that settles after a change"},
 		}, variableFlags(), nodeFlags()),
 		Action: func(c *cli.Context) error {
 			if len(c.StringSlice("limit")) > 0 {
@@ -40,6 +41,7 @@ func verifyCommand(w *world) *cli.Command {
 			var g errgroup.Group
 			g.SetLimit(pairsAtOnce)
 			for i, p := range s.pairs {
+				p.runner.Once = c.Bool("once")
 				g.Go(func() error {
 					found[i], errs[i] = p.runner.Verify(ctx)
 					return nil

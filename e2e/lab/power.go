@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -137,20 +138,25 @@ func (l *Lab) Reboot(ctx context.Context, node string) error {
 // Link pulls the cable of a host's interface at the switch, or plugs it in. A
 // node that boots finds all its cables plugged in.
 func (l *Lab) Link(ctx context.Context, host, iface string, up bool) error {
+	if err := l.hasCable(host, iface); err != nil {
+		return err
+	}
+	state := "down"
+	if up {
+		state = "up"
+	}
+	return l.ipBatch(ctx, switchHost, fmt.Sprintf("link set %s %s\n", port(host, iface), state))
+}
+
+func (l *Lab) hasCable(host, iface string) error {
 	h, err := l.Host(host)
 	if err != nil {
 		return err
 	}
-	for _, link := range machineLinks(h, l.state.Trunk) {
-		if link.Interface == iface {
-			state := "down"
-			if up {
-				state = "up"
-			}
-			return l.ipBatch(ctx, switchHost, fmt.Sprintf("link set %s %s\n", port(host, iface), state))
-		}
+	if !slices.ContainsFunc(machineLinks(h, l.state.Trunk), func(link Link) bool { return link.Interface == iface }) {
+		return fmt.Errorf("%s has no cable on %s", host, iface)
 	}
-	return fmt.Errorf("%s has no cable on %s", host, iface)
+	return nil
 }
 
 // running reports whether a node is on: its supervisor makes its namespace at a

@@ -1,0 +1,171 @@
+package steps
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fwprov/inventories"
+	"fwprov/inventories/sample"
+	"fwprov/provision"
+)
+
+// stage lays a script of keepalived's down where it finds these tools instead of the
+// machine's, and returns how to run it.
+func stage(t *testing.T, name string, tools map[string]string) (dir string, run func(args ...string) (string, int)) {
+	t.Helper()
+	p := sample.Pair(2, 2, inventories.Single)
+	dir = t.TempDir()
+	for tool, body := range tools {
+		if err := os.WriteFile(filepath.Join(dir, tool), []byte("#!/bin/sh\n"+body), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range (keepalived{p, p.Nodes[0]}).aliveFiles(debian12()) {
+		if filepath.Base(f.Path) != name {
+			continue
+		}
+		text := strings.NewReplacer("PATH=/usr/sbin:/usr/bin:/sbin:/bin", "PATH="+dir+":$PATH",
+			"run="+provision.RunDir, "run="+dir, "/sys/fs/cgroup", dir+"/cgroup").Replace(string(f.Content))
+		return dir, func(args ...string) (string, int) {
+			t.Helper()
+			cmd := exec.Command("sh", append([]string{"-c", text, name}, args...)...)
+			out, err := cmd.CombinedOutput()
+			if err != nil && cmd.ProcessState == nil {
+				t.Fatal(err)
+			}
+			return string(out), cmd.ProcessState.ExitCode()
+		}
+	}
+	t.Fatalf("no %s", name)
+	return "", nil
+}
+
+// TestAliveScriptsArePOSIX parses what keepalived runs, for every machine.
+func TestAliveScriptsArePOSIX(t *testing.T) {
+	for _, services := range []int{0, 2} {
+		p := sample.Pair(2, services, inventories.Single)
+		for _, m := range machines {
+			for _, f := range (keepalived{p, p.Nodes[0]}).aliveFiles(m.facts()) {
+				if strings.HasSuffix(f.Path, ".sh") {
+					posix(t, m.name+" "+f.Path, string(f.Content))
+				}
+			}
+		}
+	}
+}
+
+// TestAlive: a node whose rules would not let VRRP through is at fault, one whose
+// rules cannot be read at the moment is not; the watchdog is told in any case.
+func TestAlive(t *testing.T) {
+	for _, c := range []struct {
+		name, iptables string
+		firewalld      bool
+		want           int
+	}{
+		{"ours", "echo '-P INPUT DROP'; echo '-A INPUT -s 10.10.1.2/32 -d 224.0.0.18/32 -i eth1 -p vrrp -j ACCEPT'", false, 0},
+		{"by number", "echo '-A INPUT -i eth1 -p 112 -j ACCEPT'", false, 0},
+		{"flushed", "echo '-P INPUT DROP'", false, 1},
+		{"somebody else's", "echo '-A INPUT -p icmp -j ACCEPT'; echo '-A INPUT -j REJECT'", false, 1},
+		{"dropped", "echo '-A INPUT -p vrrp -j DROP'", false, 1},
+		{"locked", "exit 4", false, 0},
+		{"firewalld", "echo '-A INPUT -p vrrp -j ACCEPT'", true, 1},
+	} {
+		dir, run := stage(t, "alive.sh", map[string]string{"iptables": c.iptables, "systemd-notify": `echo "$NOTIFY_SOCKET $*" >"${0%/*}/told"`})
+		if c.firewalld {
+			if err := os.MkdirAll(filepath.Join(dir, "cgroup/system.slice/firewalld.service"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if out, code := run(); code != c.want || out != "" {
+			t.Errorf("%s: exit %d, want %d: %s", c.name, code, c.want, out)
+		}
+		if told, _ := os.ReadFile(filepath.Join(dir, "told")); string(told) != "/run/systemd/notify WATCHDOG=1\n" {
+			t.Errorf("%s: systemd was told %q", c.name, told)
+		}
+	}
+}
+
+// servesTools answer as files in their folder say: gateway, haproxy and peer are there
+// or not. A HAProxy that is stuck lets the time run out.
+var servesTools = map[string]string{
+	"timeout": `here=${0%/*}
+case "$*" in
+*ping*) [ -e $here/sees ] ;;
+*127.0.0.1*) [ ! -e $here/stuck ] || exit 124; [ -e $here/balances ] ;;
+*1349*) [ -e $here/peer ] ;;
+esac
+`,
+	"systemctl": `here=${0%/*}
+case "$*" in
+is-active*) [ ! -e $here/dead ] ;;
+kill*) rm -f $here/stuck; : >$here/balances; : >$here/killed ;;
+esac
+`,
+	"sleep":  "exit 0",
+	"logger": "exit 0",
+}
+
+// TestServes: a node gives way only to a peer that can do what it cannot.
+func TestServes(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		there string // files
+		want  int
+	}{
+		{"all is well", "sees balances peer", 0},
+		{"the gateway is gone for both", "gateway balances", 0},
+		{"the gateway is gone for this node", "gateway balances peer", 1},
+		{"a gateway that has never answered", "balances peer", 0},
+		{"HAProxy is gone, here only", "sees peer", 1},
+		{"HAProxy is gone, on both", "sees", 0},
+		{"HAProxy is stuck", "sees peer stuck", 0},
+	} {
+		dir, run := stage(t, "serves.sh", servesTools)
+		for f := range strings.FieldsSeq(c.there) {
+			touch(t, dir, f)
+		}
+		if out, code := run(); code != c.want || out != "" {
+			t.Errorf("%s: exit %d, want %d: %s", c.name, code, c.want, out)
+		}
+		_, err := os.Stat(filepath.Join(dir, "killed"))
+		if killed := err == nil; killed != strings.Contains(c.there, "stuck") {
+			t.Errorf("%s: HAProxy was ended: %t", c.name, killed)
+		}
+	}
+}
+
+// TestTellsThePeer: a node says that it could serve if it is not at fault itself.
+func TestTellsThePeer(t *testing.T) {
+	for _, c := range []struct{ name, there, state, want string }{
+		{"standby", "sees balances", "BACKUP", "ready\n"},
+		{"active", "sees balances", "MASTER", "ready\n"},
+		{"at fault", "sees balances", "FAULT", ""},
+		{"not heard of", "sees balances", "", ""},
+		{"without the gateway", "balances", "BACKUP", ""},
+		{"without HAProxy", "sees", "BACKUP", ""},
+		{"without keepalived", "sees balances dead", "BACKUP", ""},
+	} {
+		dir, run := stage(t, "serves.sh", servesTools)
+		for f := range strings.FieldsSeq(c.there) {
+			touch(t, dir, f)
+		}
+		if c.state != "" {
+			if out, code := run("GROUP", "VG_GW", c.state, "150"); out != "" || code != 0 {
+				t.Errorf("%s: told of a state: exit %d, %s", c.name, code, out)
+			}
+		}
+		if out, code := run("ready"); out != c.want || code != 0 {
+			t.Errorf("%s: exit %d, says %q, want %q", c.name, code, out, c.want)
+		}
+	}
+}
+
+func touch(t *testing.T, dir, name string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
