@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 E2E_ENV = FWPROV_E2E=1
 E2E = $(SUDO) env PATH="$$PATH" $(E2E_ENV) GOFLAGS=-buildvcs=false $(GO) test -count=1 -timeout 70m -parallel 4
 
-.PHONY: build demo test lint unit e2e test-kills fuzz setup clean
+.PHONY: build demo test lint unit e2e test-kills matrix fuzz setup clean
 
 build:
 	$(GO) build -o build/fwprov ./cmd/fwprov
@@ -39,6 +39,11 @@ e2e: setup
 test-kills: E2E_ENV += FWPROV_KILLS=200
 test-kills: setup
 	$(E2E) -timeout 8h -run TestKills -v ./e2e
+
+# Every single fault of docs/failover.md, on both images: half an hour on a quiet machine.
+matrix: E2E_ENV += FWPROV_MATRIX=all
+matrix: setup
+	$(E2E) -run TestMatrix -v ./e2e
 
 # Everything that reads what somebody else has written, one target after the other: FUZZ=30s for a short while.
 # What no node says gets less: FuzzQuote starts shells, FuzzLoad reads inventories.

@@ -87,15 +87,20 @@ var runningFaults = []fault{
 	},
 	{
 		what: "a full table of connections", code: 1,
-		breaks: "cat >/run/fill.py <<'END'\n" + fillTable + `END
-systemd-run --quiet --unit=fill python3 /run/fill.py
-n=0
-until [ -e /run/filled ] || [ $n -ge 600 ]; do sleep 0.1; n=$((n + 1)); done
-[ -e /run/filled ]`,
-		mends: "systemctl stop fill; conntrack -F 2>/dev/null; rm /run/fill.py /run/filled",
+		breaks: fillIt, mends: emptyIt,
 		words: []string{"no answer within", "is SSH let through", "table of connections"},
 	},
 }
+
+// fillIt fills the table of connections, emptyIt undoes it.
+const (
+	fillIt = "cat >/run/fill.py <<'END'\n" + fillTable + `END
+systemd-run --quiet --unit=fill python3 /run/fill.py
+n=0
+until [ -e /run/filled ] || [ $n -ge 600 ]; do sleep 0.1; n=$((n + 1)); done
+[ -e /run/filled ]`
+	emptyIt = "systemctl stop fill; conntrack -F 2>/dev/null; rm /run/fill.py /run/filled"
+)
 
 // fillTable makes connections, by netlink, until the kernel has no room for more,
 // and again as soon as it has: connections of others come to an end. None of ours

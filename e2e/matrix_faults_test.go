@@ -40,45 +40,45 @@ func (m *matrix) faults() []singleFault {
 	onStandby := func(m *matrix) []string { return []string{m.standby} }
 	onBoth := func(m *matrix) []string { return []string{m.active, m.standby} }
 	return []singleFault{
-		{name: "power cut, active", everywhere: true, strike: powerCut(onActive), lasts: 3 * time.Second, none: takeover*12/10 + blip, moves: go1, names: "reach"},
+		{name: "power cut, active", often: true, strike: powerCut(onActive), lasts: 3 * time.Second, none: takeover*12/10 + blip, moves: go1, names: "reach"},
 		{name: "power cut, standby", strike: powerCut(onStandby), lasts: 2 * time.Second, names: "reach"},
 		{name: "both boot at the same moment", strike: powerCut(onBoth), lasts: time.Second, cold: true, empty: true, after: 40 * time.Second},
-		{name: "outside cable, active", everywhere: true, strike: cables(onActive, out), lasts: 2 * time.Second, none: cable, moves: go1, names: "reach"},
+		{name: "outside cable, active", often: true, strike: cables(onActive, out), lasts: 2 * time.Second, none: cable, moves: go1, names: "reach"},
 		{name: "outside cable, standby", strike: cables(onStandby, out), lasts: 2 * time.Second, unnoticed: true, names: "reach"},
 		{name: "trunk, active", strike: cables(onActive, trunk...), lasts: 2 * time.Second, none: cable, moves: go1, names: "interfaces"},
 		{name: "trunk, standby", strike: cables(onStandby, trunk...), lasts: 2 * time.Second, unnoticed: true, names: "interfaces"},
 		{name: "one VLAN, active", strike: cables(onActive, vlan), lasts: 2 * time.Second, none: cable, moves: go1, names: "interfaces"},
 		{name: "one VLAN, standby", strike: cables(onStandby, vlan), lasts: 2 * time.Second, unnoticed: true, names: "interfaces"},
-		{name: "sync cable, active", everywhere: true, strike: cables(onActive, sync), lasts: 4 * time.Second, unnoticed: true, names: "sync network"},
+		{name: "sync cable, active", often: true, strike: cables(onActive, sync), lasts: 4 * time.Second, unnoticed: true, names: "sync network"},
 		{name: "sync cable, both", strike: cables(onBoth, sync), lasts: 4 * time.Second, unnoticed: true, names: "sync network"},
-		{name: "sync network silent", everywhere: true, strike: silent(onBoth, sync), lasts: 5 * time.Second, unnoticed: true, names: "sync network"},
+		{name: "sync network silent", often: true, strike: silent(onBoth, sync), lasts: 5 * time.Second, unnoticed: true, names: "sync network"},
 		{name: "sync network, half its packets lost", strike: (*matrix).lossy, lasts: 8 * time.Second, unnoticed: true},
-		{name: "outside path silent, active", everywhere: true, strike: silent(onActive, out), lasts: 5 * time.Second, none: skew + blip, moves: go1, outage: gateway + time.Second, names: "reach"},
+		{name: "outside path silent, active", often: true, strike: silent(onActive, out), lasts: 5 * time.Second, none: skew + blip, moves: go1, outage: gateway + time.Second, names: "reach"},
 		{name: "outside path silent, standby", strike: silent(onStandby, out), lasts: 4 * time.Second, unnoticed: true, names: "reach"},
 		{name: "outside switch dead", strike: cables(onBoth, out), lasts: 4 * time.Second, empty: true, after: takeover + blip, moves: either},
 		{name: "outside switch silent", strike: silent(onBoth, out), lasts: 5 * time.Second, names: "reach"},
 		{name: "gateway silent", strike: (*matrix).gatewaySilent, lasts: 5 * time.Second, names: "gateway answers"},
-		{name: "keepalived killed, parent", everywhere: true, strike: signal(onActive, "KILL", "$(systemctl show -p MainPID --value keepalived)"), lasts: 4 * time.Second, none: time.Second, two: blip, moves: either},
+		{name: "keepalived killed, parent", often: true, strike: signal(onActive, "KILL", "$(systemctl show -p MainPID --value keepalived)"), lasts: 4 * time.Second, none: time.Second, two: blip, moves: either},
 		{name: "keepalived killed, child", strike: signal(onActive, "KILL", "$(pgrep -P $(systemctl show -p MainPID --value keepalived))"), lasts: 4 * time.Second, none: time.Second, two: blip, moves: either},
 		{name: "keepalived killed, both", strike: signal(onActive, "KILL", "$(pgrep -x keepalived)"), lasts: 4 * time.Second, none: time.Second, two: blip, moves: either},
 		{name: "keepalived killed, standby", strike: signal(onStandby, "KILL", "$(pgrep -x keepalived)"), lasts: 3 * time.Second, unnoticed: true},
 		{name: "keepalived stopped by a signal, child", strike: signal(onActive, "STOP", "$(pgrep -P $(systemctl show -p MainPID --value keepalived))"), lasts: watchdog + 4*time.Second, none: time.Second, two: watchdog, moves: either},
 		{name: "keepalived stopped by a signal, both", strike: signal(onActive, "STOP", "$(pgrep -x keepalived)"), lasts: watchdog + 4*time.Second, none: time.Second, two: watchdog, moves: either},
 		{name: "keepalived stopped by a signal, standby", strike: signal(onStandby, "STOP", "$(pgrep -x keepalived)"), lasts: watchdog + 2*time.Second, unnoticed: true},
-		{name: "haproxy killed", everywhere: true, strike: signal(onActive, "KILL", "$(pgrep -x haproxy)"), lasts: 3 * time.Second, none: skew + blip, moves: either, outage: watchdog},
+		{name: "haproxy killed", often: true, strike: signal(onActive, "KILL", "$(pgrep -x haproxy)"), lasts: 3 * time.Second, none: skew + blip, moves: either, outage: watchdog},
 		{name: "haproxy stopped by a signal", strike: signal(onActive, "STOP", "$(pgrep -x haproxy)"), lasts: 6 * time.Second, none: skew + blip, moves: either, outage: watchdog},
 		{name: "conntrackd killed", strike: signal(onActive, "KILL", "$(pgrep -x conntrackd)"), lasts: 3 * time.Second, unnoticed: true},
 		{name: "conntrackd stopped by a signal", strike: signalled(onActive, "STOP", "CONT", "$(pgrep -x conntrackd)"), lasts: 4 * time.Second, unnoticed: true, names: "daemons answer"},
 		{name: "keepalived reloaded with a broken file", strike: (*matrix).brokenReload, lasts: 3 * time.Second, unnoticed: true, names: "files"},
-		{name: "rules flushed, active", everywhere: true, strike: rules(onActive, "iptables -P INPUT ACCEPT; iptables -F"), lasts: 3 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "rules v4"},
-		{name: "policies DROP, active", strike: rules(onActive, "iptables -F"), lasts: 4 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "rules v4"},
-		{name: "policies DROP, standby", strike: rules(onStandby, "iptables -F"), lasts: 4 * time.Second, two: time.Second, names: "rules v4"},
+		{name: "rules flushed, active", often: true, strike: rules(onActive, "iptables -P INPUT ACCEPT; iptables -F"), lasts: 3 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "rules v4"},
+		{name: "policies DROP, active", strike: rules(onActive, "iptables -F"), lasts: 4 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "reach"},
+		{name: "policies DROP, standby", strike: rules(onStandby, "iptables -F"), lasts: 4 * time.Second, two: time.Second, names: "reach"},
 		{name: "the distribution's ruleset, active", strike: rules(onActive, distributionRules), lasts: 4 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "rules v4"},
-		{name: "the distribution's ruleset, standby", everywhere: true, strike: rules(onStandby, distributionRules), lasts: 4 * time.Second, two: time.Second, names: "rules v4"},
+		{name: "the distribution's ruleset, standby", often: true, strike: rules(onStandby, distributionRules), lasts: 4 * time.Second, two: time.Second, names: "rules v4"},
 		{name: "firewalld started, active", strike: firewalld(onActive), lasts: 6 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "other firewalls"},
 		{name: "firewalld started, standby", strike: firewalld(onStandby), lasts: 6 * time.Second, two: time.Second, names: "other firewalls"},
 		{name: "disk full", strike: (*matrix).diskFull, lasts: 3 * time.Second, unnoticed: true, names: "disks"},
-		{name: "connection table full", strike: (*matrix).tableFull, lasts: 4 * time.Second, names: "connection table"},
+		{name: "connection table full", strike: (*matrix).tableFull, lasts: 4 * time.Second, names: "reach"},
 	}
 }
 
@@ -243,13 +243,14 @@ func firewalld(on side) strike {
 
 func (m *matrix) diskFull() func() {
 	node := m.active
-	m.on(node, "mkdir -p /var/full && mount -t tmpfs -o size=64k none /var/full && cp -a /var/lib/fwprov/. /var/full/; mount --bind /var/full /var/lib/fwprov; dd if=/dev/zero of=/var/lib/fwprov/filler bs=4k 2>/dev/null; true")
-	return func() { m.on(node, "umount /var/lib/fwprov; umount /var/full; rmdir /var/full") }
+	m.on(node, full("/var/log", 0))
+	return func() { m.on(node, "umount /var/log") }
 }
 
-// tableFull leaves no room for a connection more than there are.
+// tableFull leaves the kernel no room for a connection more.
 func (m *matrix) tableFull() func() {
 	node := m.active
-	was := m.on(node, "cat /proc/sys/net/netfilter/nf_conntrack_max; echo $(($(cat /proc/sys/net/netfilter/nf_conntrack_count) + 2)) >/proc/sys/net/netfilter/nf_conntrack_max")
-	return func() { m.on(node, "echo "+was+" >/proc/sys/net/netfilter/nf_conntrack_max") }
+	m.on(node, fillIt)
+	// What else is in the table lives on.
+	return func() { m.on(node, "systemctl stop fill; conntrack -D -p udp >/dev/null 2>&1; rm /run/fill.py /run/filled") }
 }

@@ -352,6 +352,7 @@ func (r *rig) autopsy() {
 	for _, n := range r.pair.Nodes {
 		for _, look := range []string{
 			"ip -br addr", "systemctl --no-pager --failed", "conntrackd -s network",
+			"conntrack -L -p tcp 2>/dev/null | grep ESTABLISHED", "journalctl -q -o short-precise -t conntrack-tools | tail -n 40",
 			"iptables-save", "journalctl -q --no-pager -o short-precise | grep -vE ' (sshd|sudo|systemd-logind|pam_[a-z]*)[[:punct:]]' | tail -n 60",
 		} {
 			out, _ := r.try(n.Name, look)

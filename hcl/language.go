@@ -155,7 +155,7 @@ func serviceBlock() blockType {
 		name: "service", label: "name", many: true,
 		doc: "One port balanced by HAProxy over servers. It accepts connections from its zones without an `allow`.",
 		attrs: []attrType{
-			{name: "port", kind: kindNumber, required: true, doc: "TCP port, 1 to 65535. The nodes' own (SSH and 1347, the HAProxy peers) are refused."},
+			{name: "port", kind: kindNumber, required: true, doc: "TCP port, 1 to 65535. The nodes' own (SSH, 1347 and 1349, on which they speak to each other) are refused."},
 			{name: "address", kind: kindAddress, def: "`outside.vip`", doc: "A VLAN's VIP, or another address of the outside network, which then fails over too."},
 			{name: "mode", def: "\"tcp\"", oneOf: []string{"tcp", "http"}, doc: "What HAProxy speaks."},
 			{name: "transparent", kind: kindBool, def: "false", doc: "The servers see the client's own address. Their default route must be the pair, and no server may stand in a zone of `from`."},
