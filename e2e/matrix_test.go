@@ -23,6 +23,7 @@ const matrixInventory = trafficInventory + "\nvlan \"lab\" { id = 7 }\n"
 // serves on, is whole again without a run when the fault is gone, and verify names
 // it. With FWPROV_MATRIX=all it is every fault, otherwise a few of each kind.
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	for _, image := range []string{lab.EL, lab.Debian} {
 		t.Run(image, func(t *testing.T) {
 			t.Parallel()

@@ -261,7 +261,7 @@ func (r *rig) agreed() {
 		{"the defaults again", set(""), 0},
 		{"other router ids", set("first_router_id = 5\n"), 1300 * time.Millisecond},
 		{"an instance for each address", set(perVLAN), 1300 * time.Millisecond},
-		{"an instance more", func() { r.add(`vlan "dmz" { id = 9 }`) }, 500 * time.Millisecond},
+		{"an instance more", func() { r.add(`vlan "dmz" { id = 9 }`) }, 1300 * time.Millisecond},
 		{"an instance less", func() { r.edit("\n\nvlan \"dmz\" { id = 9 }\n", "\n") }, 0},
 		{"one for all again", set(""), 1300 * time.Millisecond},
 	} {

@@ -26,18 +26,7 @@ var terms = []string{"VRRP version", "advert interval", "password", "unicast", "
 // all instances, or not at all, has keepalived's defaults.
 func readAgreement(conf string) agreement {
 	out := agreement{}
-	version := "2"
-	r := reader{}
-	for _, line := range strings.Split(conf, "\n") {
-		if end := strings.IndexAny(line, "#!"); end >= 0 {
-			line = line[:end]
-		}
-		words := strings.Fields(strings.NewReplacer("{", " { ", "}", " } ").Replace(line))
-		if len(words) > 1 && words[0] == "vrrp_version" {
-			version = words[1]
-		}
-		r.line(words)
-	}
+	r, version := read(conf)
 	for name, w := range r.instances {
 		slices.Sort(w.vips)
 		slices.Sort(w.peers)
@@ -61,6 +50,34 @@ func readAgreement(conf string) agreement {
 	return out
 }
 
+// allVIPs are the addresses of all instances of a configuration, in order.
+func allVIPs(conf string) []string {
+	r, _ := read(conf)
+	var out []string
+	for _, i := range r.instances {
+		out = append(append(out, i.vips...), i.excluded...)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// read goes through a configuration and also returns the version that is said for all
+// of its instances.
+func read(conf string) (r reader, version string) {
+	version = "2"
+	for _, line := range strings.Split(conf, "\n") {
+		if end := strings.IndexAny(line, "#!"); end >= 0 {
+			line = line[:end]
+		}
+		words := strings.Fields(strings.NewReplacer("{", " { ", "}", " } ").Replace(line))
+		if len(words) > 1 && words[0] == "vrrp_version" {
+			version = words[1]
+		}
+		r.line(words)
+	}
+	return r, version
+}
+
 // reader goes through the blocks of a configuration.
 type reader struct {
 	instances map[string]*rawInstance
@@ -72,6 +89,7 @@ type reader struct {
 type rawInstance struct {
 	words       map[string]string
 	vips, peers []string
+	excluded    []string
 }
 
 func (r *reader) line(w []string) {
@@ -114,6 +132,9 @@ func (i *rawInstance) say(w []string, block string, depth int) {
 	case depth == 2 && block == "virtual_ipaddress":
 		addr, _, _ := strings.Cut(w[0], "/")
 		i.vips = append(i.vips, addr)
+	case depth == 2 && block == "virtual_ipaddress_excluded":
+		addr, _, _ := strings.Cut(w[0], "/")
+		i.excluded = append(i.excluded, addr)
 	case depth == 2 && block == "unicast_peer":
 		i.peers = append(i.peers, w[0])
 	case depth == 2 && block != "authentication":

@@ -2,9 +2,11 @@ package steps
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"fwprov/inventories"
 	"fwprov/provision"
 )
 
@@ -30,13 +32,45 @@ func (s services) handover(f provision.Facts, c *provision.Change) {
 	case len(t.differs) > 0:
 		c.Together = strings.Join(t.differs, ", ")
 		c.Cost = fmt.Sprintf("both nodes are changed together, without a standby meanwhile; the VIPs stay with %s, and nothing is interrupted", s.node.Name)
+		if isRestart(c.Why) && s.keepsVIPs(f) {
+			c.Script = strings.Replace(c.Script, restartOf(c.Target), killOf(c.Target)+restartOf(c.Target), 1)
+		}
 		if isRestart(c.Why) || t.anew {
 			c.Disruptive = true
 			c.Cost = fmt.Sprintf("both nodes are changed together, without a standby meanwhile; nobody holds the VIPs for the time of an election, about %s", about(electionTime(s.pair.VRRP, s.node)))
 		}
-	case isRestart(c.Why) || t.anew:
+	case t.anew:
+		// The standby's new instance, which the active node does not have yet, lets the
+		// sync group take over only at the end of an election of its own.
+		c.Disruptive = true
+		c.Cost = fmt.Sprintf("the VIPs move to %s and stay there: at most an election, about %s, without them; routed connections survive, proxied ones end",
+			peer.Name, about(electionTime(s.pair.VRRP, peer)))
+	case isRestart(c.Why):
 		c.Disruptive, c.Cost = true, drain
 	}
+}
+
+// killOf ends a keepalived whose peer does not take over meanwhile: its VIPs stay
+// where they are until it starts again. One that is told to stop takes them away,
+// and is gone a second later. The token means nothing to anybody, and another form
+// does not have it.
+func killOf(unit string) string {
+	return "systemctl kill -s KILL " + unit + " || true\nip addr del " + heartbeatAddr + "/32 dev lo 2>/dev/null || true\n"
+}
+
+// keepsVIPs: all addresses that keepalived has now are VIPs of the inventory too,
+// so that it knows them when it starts again and takes none for somebody else's.
+func (s services) keepsVIPs(f provision.Facts) bool {
+	conf, ok := f[provision.Key("content", keepalivedConf)]
+	if !ok || f[runsDisk] == "" {
+		return false // nobody knows what it has
+	}
+	for _, addr := range allVIPs(conf) {
+		if addr != heartbeatAddr && !slices.ContainsFunc(s.pair.VIPs(), func(v inventories.VIP) bool { return v.Addr.String() == addr }) {
+			return false
+		}
+	}
+	return true
 }
 
 // about rounds a time for people.

@@ -99,6 +99,8 @@ const (
 	whyStart   = "restart: was started in another way than its unit now says"
 )
 
+func restartOf(unit string) string { return "systemctl restart " + unit + "\n" }
+
 func isRestart(why string) bool { return why == whyRestart || why == whyStart }
 
 // plan compares a unit with what it has to be: enabled, running, with the
@@ -138,7 +140,7 @@ func (d daemon) plan(f provision.Facts) []provision.Change {
 	default:
 		// Nothing recorded: it was started without our drop-in, with whatever
 		// options and configuration its package brought. Or that has changed.
-		c.Why, c.Script = whyRestart, "systemctl restart "+d.unit+"\n"
+		c.Why, c.Script = whyRestart, restartOf(d.unit)
 		if f[loaded] == d.loaded {
 			c.Why = whyStart
 		}
