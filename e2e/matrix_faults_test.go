@@ -252,5 +252,7 @@ func (m *matrix) tableFull() func() {
 	node := m.active
 	m.on(node, fillIt)
 	// What else is in the table lives on.
-	return func() { m.on(node, "systemctl stop fill; conntrack -D -p udp >/dev/null 2>&1; rm /run/fill.py /run/filled") }
+	return func() {
+		m.on(node, "systemctl stop fill; conntrack -D -p udp >/dev/null 2>&1; rm /run/fill.py /run/filled")
+	}
 }
