@@ -68,11 +68,11 @@ const (
 
 // row is what came of a fault.
 type row struct {
-	name, problems string
-	none, two      time.Duration
-	moved          int
-	felt           felt
-	named          string
+	name      string
+	none, two time.Duration
+	moved     int
+	felt      felt
+	named     string
 }
 
 type matrix struct {
