@@ -62,10 +62,21 @@ func (s keepalived) watchdogLines(f provision.Facts) string {
 	return "NotifyAccess=all\nWatchdogSec=" + seconds(s.pair.VRRP.Watchdog()) + "\nWatchdogSignal=SIGKILL\n"
 }
 
+// scriptsLine makes the unit another one where the scripts come: keepalived does
+// not only read its configuration again then, it is started again. A master that
+// is given scripts by a reload goes through FAULT and gives its VIPs away (2.2.7).
+func (s keepalived) scriptsLine() string {
+	if !s.watched() {
+		return ""
+	}
+	return "# keepalived runs alive.sh and serves.sh.\n"
+}
+
 // script is one vrrp_script.
 type script struct {
 	Name, Path string
-	Timeout    int // seconds
+	Timeout    int // seconds; one that takes longer has failed
+	Rise       int // how often it has to succeed until the node is not at fault any more
 }
 
 // scripts are those that keepalived runs.
@@ -73,7 +84,8 @@ func (s keepalived) scripts(f provision.Facts) []script {
 	if !s.watched() {
 		return nil
 	}
-	return []script{{"alive", aliveScript(f), 2}, {"serves", servesScript(f), 8}}
+	// A gateway that answers now and then must not draw the VIPs to and fro.
+	return []script{{"alive", aliveScript(f), 2, 1}, {"serves", servesScript(f), 12, 10}}
 }
 
 // aliveFiles are the scripts and the units that answer the peer.
@@ -116,11 +128,12 @@ func peerServiceText(f provision.Facts) string {
 Description=Tells the other node of the pair whether this one could serve
 
 [Service]
+Type=oneshot
+TimeoutStartSec=5
 ExecStart=-/bin/sh ` + servesScript(f) + ` ready
 StandardInput=null
 StandardOutput=socket
 StandardError=null
-TimeoutStartSec=5
 LogLevelMax=warning
 `
 }

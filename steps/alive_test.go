@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"fwprov/inventories"
 	"fwprov/inventories/sample"
@@ -73,7 +74,7 @@ func TestAlive(t *testing.T) {
 		{"locked", "exit 4", false, 0},
 		{"firewalld", "echo '-A INPUT -p vrrp -j ACCEPT'", true, 1},
 	} {
-		dir, run := stage(t, "alive.sh", map[string]string{"iptables": c.iptables, "systemd-notify": `echo "$NOTIFY_SOCKET $*" >"${0%/*}/told"`})
+		dir, run := stage(t, "alive.sh", map[string]string{"iptables": c.iptables, "systemd-notify": `echo "$NOTIFY_SOCKET $*" >"${0%/*}/new" && mv "${0%/*}/new" "${0%/*}/told"`})
 		if c.firewalld {
 			if err := os.MkdirAll(filepath.Join(dir, "cgroup/system.slice/firewalld.service"), 0o755); err != nil {
 				t.Fatal(err)
@@ -82,26 +83,37 @@ func TestAlive(t *testing.T) {
 		if out, code := run(); code != c.want || out != "" {
 			t.Errorf("%s: exit %d, want %d: %s", c.name, code, c.want, out)
 		}
-		if told, _ := os.ReadFile(filepath.Join(dir, "told")); string(told) != "/run/systemd/notify WATCHDOG=1\n" {
+		told := ""
+		for deadline := time.Now().Add(10 * time.Second); told == "" && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) { // it is not waited for
+			b, _ := os.ReadFile(filepath.Join(dir, "told"))
+			told = string(b)
+		}
+		if told != "/run/systemd/notify WATCHDOG=1\n" {
 			t.Errorf("%s: systemd was told %q", c.name, told)
 		}
 	}
 }
 
-// servesTools answer as files in their folder say: gateway, haproxy and peer are there
-// or not. A HAProxy that is stuck lets the time run out.
+// servesTools answer as files in their folder say: gateway, haproxy and what the peer
+// says that it could do.
 var servesTools = map[string]string{
 	"timeout": `here=${0%/*}
 case "$*" in
 *ping*) [ -e $here/sees ] ;;
 *127.0.0.1*) [ ! -e $here/stuck ] || exit 124; [ -e $here/balances ] ;;
-*1349*) [ -e $here/peer ] ;;
+*1349*) echo asked >>$here/asked; for f in balance reach; do [ ! -e $here/peer-$f ] || printf '%s ' $f; done ;;
 esac
 `,
 	"systemctl": `here=${0%/*}
 case "$*" in
 is-active*) [ ! -e $here/dead ] ;;
 kill*) rm -f $here/stuck; : >$here/balances; : >$here/killed ;;
+esac
+`,
+	"cat": `here=${0%/*}
+case $* in
+*/stat) if [ -e $here/stuck ] && [ ! -e $here/busy ]; then echo "1 (haproxy) T 0"; else echo "1 (haproxy) S 0"; fi ;;
+*) exec /bin/cat "$@" ;;
 esac
 `,
 	"sleep":  "exit 0",
@@ -115,37 +127,52 @@ func TestServes(t *testing.T) {
 		there string // files
 		want  int
 	}{
-		{"all is well", "sees balances peer", 0},
-		{"the gateway is gone for both", "gateway balances", 0},
-		{"the gateway is gone for this node", "gateway balances peer", 1},
-		{"a gateway that has never answered", "balances peer", 0},
-		{"HAProxy is gone, here only", "sees peer", 1},
-		{"HAProxy is gone, on both", "sees", 0},
-		{"HAProxy is stuck", "sees peer stuck", 0},
+		{"all is well", "sees balances peer-balance peer-reach", 0},
+		{"the gateway is gone for both", "mark balances peer-balance", 0},
+		{"the gateway is gone for this node", "mark balances peer-balance peer-reach", 1},
+		{"the gateway is gone, and the peer's HAProxy", "mark balances peer-reach", 0},
+		{"a gateway that has never answered", "balances peer-balance peer-reach", 0},
+		{"HAProxy is gone, here only", "sees peer-balance peer-reach", 1},
+		{"HAProxy is gone, the peer has no gateway", "sees peer-balance", 0},
+		{"HAProxy is gone, nobody's gateway answers pings", "peer-balance", 1},
+		{"HAProxy is gone, on both", "sees peer-reach", 0},
+		{"HAProxy has not been started yet", "sees fresh peer-balance peer-reach", 0},
+		{"HAProxy is stopped", "sees stuck peer-balance peer-reach", 0},
+		{"HAProxy is busy", "sees stuck busy", 0},
 	} {
 		dir, run := stage(t, "serves.sh", servesTools)
 		for f := range strings.FieldsSeq(c.there) {
-			touch(t, dir, f)
+			touch(t, dir, strings.Replace(f, "mark", "gateway."+sample.Pair(2, 2, inventories.Single).Outside.Gateway.String(), 1))
+		}
+		if !strings.Contains(c.there, "fresh") {
+			touch(t, dir, "loaded/haproxy.service")
+		}
+		touch(t, dir, "cgroup/system.slice/haproxy.service/cgroup.procs")
+		if err := os.WriteFile(filepath.Join(dir, "cgroup/system.slice/haproxy.service/cgroup.procs"), []byte("1\n"), 0o600); err != nil {
+			t.Fatal(err)
 		}
 		if out, code := run(); code != c.want || out != "" {
 			t.Errorf("%s: exit %d, want %d: %s", c.name, code, c.want, out)
 		}
 		_, err := os.Stat(filepath.Join(dir, "killed"))
-		if killed := err == nil; killed != strings.Contains(c.there, "stuck") {
+		if killed := err == nil; killed != (c.name == "HAProxy is stopped") {
 			t.Errorf("%s: HAProxy was ended: %t", c.name, killed)
+		}
+		if asked, _ := os.ReadFile(filepath.Join(dir, "asked")); strings.Count(string(asked), "asked") > 1 {
+			t.Errorf("%s: the peer was asked %d times", c.name, strings.Count(string(asked), "asked"))
 		}
 	}
 }
 
-// TestTellsThePeer: a node says that it could serve if it is not at fault itself.
+// TestTellsThePeer: a node says what it could do if it is not at fault itself.
 func TestTellsThePeer(t *testing.T) {
 	for _, c := range []struct{ name, there, state, want string }{
-		{"standby", "sees balances", "BACKUP", "ready\n"},
-		{"active", "sees balances", "MASTER", "ready\n"},
+		{"standby", "sees balances", "BACKUP", "balance reach\n"},
+		{"active", "sees balances", "MASTER", "balance reach\n"},
 		{"at fault", "sees balances", "FAULT", ""},
 		{"not heard of", "sees balances", "", ""},
-		{"without the gateway", "balances", "BACKUP", ""},
-		{"without HAProxy", "sees", "BACKUP", ""},
+		{"without the gateway", "balances", "BACKUP", "balance\n"},
+		{"without HAProxy", "sees", "BACKUP", " reach\n"},
 		{"without keepalived", "sees balances dead", "BACKUP", ""},
 	} {
 		dir, run := stage(t, "serves.sh", servesTools)
@@ -165,6 +192,9 @@ func TestTellsThePeer(t *testing.T) {
 
 func touch(t *testing.T, dir, name string) {
 	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -184,6 +184,14 @@ func (s iptables) untracked() section {
 		fmt.Sprintf("-A PREROUTING -i %s -s %s -d %s -p udp --dport %d -j CT --notrack", link, peer, to, syncPort),
 		"-A OUTPUT -d 224.0.0.18 -p vrrp -j CT --notrack",
 		fmt.Sprintf("-A OUTPUT -o %s -d %s -p udp --dport %d -j CT --notrack", link, dest, syncPort))
+	if len(s.pair.Services) > 0 {
+		// Whether HAProxy replies is asked here: a full table says nothing of it.
+		for _, chain := range []string{"OUTPUT -o", "PREROUTING -i"} {
+			for _, port := range []string{"dport", "sport"} {
+				sec.Rules = append(sec.Rules, fmt.Sprintf("-A %s lo -p tcp --%s %d -j CT --notrack", chain, port, statPort))
+			}
+		}
+	}
 	return sec
 }
 

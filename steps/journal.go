@@ -30,13 +30,20 @@ const (
 // journalScript prints what keepalived has said of states. systemd 219 does not
 // know short-unix.
 var journalScript = fmt.Sprintf(`said() { journalctl -q --no-pager -o $1 -n %d -t Keepalived -t Keepalived_vrrp; }
-{ said short-unix || said short-iso; } | grep -e ' STATE' -e 'Netlink reports ' -e ': Stopping$' -e ': Starting Keepalived' -e 'received advert' | tail -n %d | cut -c 1-300
+{ said short-unix || said short-iso; } | grep -e ' STATE' -e 'Netlink reports ' -e ': Stopping$' -e ': Starting Keepalived' -e 'received advert' -e '^[^(]*VRRP_Script([a-z]*) \(failed\|timed out\|timed_out\)' | tail -n %d | cut -c 1-300
 `, journalLines, journalKept)
+
+// scriptWhy is what it means that a script of keepalived's has failed.
+var scriptWhy = map[string]string{
+	"alive":  "its rules let no VRRP through, or firewalld runs",
+	"serves": "its peer reaches the gateway or balances, and it does not",
+}
 
 // What keepalived says. Before 2.0 instances are named VRRP_Instance(NAME).
 var (
 	entering  = regexp.MustCompile(`^(?:VRRP_Instance)?\(([^()\s]+)\) Entering (MASTER|BACKUP|FAULT) STATE( \(init\))?$`)
 	netlink   = regexp.MustCompile(`^Netlink reports (\S+) (down|up)$`)
+	scripted  = regexp.MustCompile(`^VRRP_Script\(([a-z]+)\) (?:failed|timed[_ ]out)`)
 	moreWorth = regexp.MustCompile(`^(?:VRRP_Instance)?\([^()\s]+\) (?:Master r|R)eceived advert from \S+ with higher priority`)
 	journaled = regexp.MustCompile(`^(\S+) \S+ Keepalived(?:_vrrp)?\[\d+\]: (.*)$`)
 )
@@ -68,6 +75,8 @@ func parseJournal(out string, f provision.Facts) {
 			keep(at, "stop")
 		case moreWorth.MatchString(said):
 			keep(at, "outranked")
+		case scripted.MatchString(said):
+			keep(at, "script "+scripted.FindStringSubmatch(said)[1])
 		case netlink.MatchString(said):
 			w := netlink.FindStringSubmatch(said)
 			keep(at, "link "+w[1]+" "+w[2])
@@ -166,6 +175,11 @@ func whyState(all []heardLine, i int, state, before string, init bool) string {
 	case "fault":
 		if h, ok := near(true, -time.Second, time.Second/10, downLink); ok {
 			return link(h) + " went down"
+		}
+		for script, why := range scriptWhy {
+			if _, ok := near(true, -time.Second, time.Second/10, is("script "+script)); ok {
+				return why
+			}
 		}
 		return "drained, or a check failed"
 	case "backup":

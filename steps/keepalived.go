@@ -235,7 +235,7 @@ func (s keepalived) dropIn(f provision.Facts) []byte {
 	var b strings.Builder
 	unit, service := restartForever(f)
 	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=" + strings.Join(after, " ") + "\n" + drainConditions(f) + unit)
-	b.WriteString("\n[Service]\n" + refuseOpen + loadedLines("keepalived.service", true, keepalivedConf, keepalivedDropIn) + service + "KillMode=mixed\n" + s.watchdogLines(f))
+	b.WriteString("\n[Service]\n" + refuseOpen + loadedLines("keepalived.service", true, keepalivedConf, keepalivedDropIn) + service + "KillMode=mixed\n" + s.scriptsLine() + s.watchdogLines(f))
 	return []byte(b.String())
 }
 

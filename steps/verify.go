@@ -69,7 +69,7 @@ func (v verify) VerifyProbe() provision.Probe {
 	looks = append(append(looks, v.liveLook()), v.lateLooks()...)
 	rules := iptables{v.pair, v.pair.Nodes[0]}.Probe()
 	probe := joined(looks, append(rules.Files, conntrackdConf, haproxyConf, keepalivedConf))
-	probe.Units = append(append(probe.Units, rules.Units...), firewalldUnit, nftablesUnit)
+	probe.Units = append(append(probe.Units, rules.Units...), firewalldUnit, nftablesUnit, peerSocket)
 	return probe
 }
 
@@ -148,6 +148,7 @@ func (v verify) Verify(nodes map[string]provision.Facts) []provision.Check {
 		}
 		out = append(out, v.units(n, f)...)
 		out = append(out, v.stopped(n, f), v.enabled(n, f))
+		out = append(out, v.answers(n, f)...)
 		out = append(out, v.current(n, f)...)
 		out = append(out, v.files(n, f), v.electable(n, f, false))
 		out = append(out, v.adverts(n, f, peer)...)

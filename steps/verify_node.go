@@ -180,6 +180,9 @@ func (v verify) enabled(n inventories.Node, f provision.Facts) provision.Check {
 	if v.pair.Transparent() {
 		units = append(units, divertUnit)
 	}
+	if (keepalived{v.pair, n}).watched() {
+		units = append(units, peerSocket)
+	}
 	var bad []string
 	for _, u := range units {
 		if state := f.Get("unit", u, "UnitFileState"); state != "enabled" {
@@ -194,6 +197,18 @@ func (v verify) enabled(n inventories.Node, f provision.Facts) provision.Check {
 		c.Detail, c.Hint = strings.Join(bad, ", "), "systemctl is-enabled "+strings.Join(units, " ")+"; fwprov apply enables them"
 	}
 	return c
+}
+
+// answers checks that the peer can ask what the node could do.
+func (v verify) answers(n inventories.Node, f provision.Facts) []provision.Check {
+	if !(keepalived{v.pair, n}).watched() {
+		return nil
+	}
+	c := provision.Check{Name: "answers the peer", Node: n.Name, OK: f.Get("unit", peerSocket, "ActiveState") == "active", Detail: peerSocket + " listens"}
+	if !c.OK {
+		c.Detail, c.Hint = peerSocket+" is "+orUnknown(f.Get("unit", peerSocket, "ActiveState")), "systemctl status "+peerSocket+" on "+n.Name
+	}
+	return []provision.Check{c}
 }
 
 // files checks that what was written is there as it was written, and that systemd

@@ -69,7 +69,7 @@ func TestVerifyHears(t *testing.T) {
 		if len(s.Names("stopped"))+len(a.Names("stopped"))+len(s.Names("denied")) > 0 {
 			t.Errorf("%s: a daemon is stopped or denied", image)
 		}
-		needEngine := []string{"starts at boot", "runs", "is current", "clocks", "SELinux"}
+		needEngine := []string{"starts at boot", "answers the peer", "runs", "is current", "clocks", "SELinux"}
 		for _, c := range v.Verify(nodes) {
 			known := false
 			for _, w := range needEngine {

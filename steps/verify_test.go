@@ -92,6 +92,7 @@ func seenOn(p *inventories.Pair, n inventories.Node, i int) provision.Facts {
 	peer := p.Peer(n.Name)
 	f := provision.Facts{"asked from": "1000000", "time first": "1050000", "time last": "1950000", "asked until": "2000000",
 		"unit iptables.service UnitFileState": "enabled", "unit " + divertUnit + " UnitFileState": "enabled",
+		"unit " + peerSocket + " UnitFileState": "enabled", "unit " + peerSocket + " ActiveState": "active",
 		"unit firewalld.service LoadState": "masked", "unit firewalld.service ActiveState": "inactive",
 		"conntrack count": "70", "conntrack max": "262144", "free kbytes /": "999999", "free kbytes /var/log": "999999", "free inodes /": "9999",
 		"managed file /etc/x": "step hash", "file /etc/x": "hash 0644 0:0",
@@ -153,6 +154,7 @@ func TestVerifyJudges(t *testing.T) {
 		{"no peers", func(n map[string]provision.Facts) { delete(n[a], "peers "+p.Nodes[1].Sync.String()) }, "haproxy peers", provision.Degraded},
 		{"keepalived does not start at boot", func(n map[string]provision.Facts) { n[a]["unit keepalived.service UnitFileState"] = "disabled" }, "starts at boot", provision.Degraded},
 		{"nothing loads the rules at boot", func(n map[string]provision.Facts) { n[b]["unit iptables.service UnitFileState"] = "disabled" }, "starts at boot", provision.Degraded},
+		{"nobody answers the peer", func(n map[string]provision.Facts) { n[b]["unit "+peerSocket+" ActiveState"] = "failed" }, "answers the peer", provision.Degraded},
 		{"the policy route is not made at boot", func(n map[string]provision.Facts) { delete(n[b], "unit "+divertUnit+" UnitFileState") }, "starts at boot", provision.Degraded},
 		{"haproxy runs an older configuration", func(n map[string]provision.Facts) { n[b]["loaded haproxy.service"] = "older" }, "haproxy is current", provision.Degraded},
 		{"a file was changed by hand", func(n map[string]provision.Facts) { n[b]["file /etc/x"] = "other 0644 0:0" }, "files", provision.Degraded},

@@ -38,6 +38,8 @@ func why(name string) string {
 		return "a daemon that hangs is taken for one that works"
 	case "starts at boot":
 		return "after the next boot the node would not serve"
+	case "answers the peer":
+		return "the peer does not yield where it lacks the gateway or HAProxy"
 	case "conntrackd is current", "haproxy is current", "keepalived is current":
 		return "what is on disk takes effect only at the next restart, unexpectedly"
 	case "files":

@@ -4,7 +4,8 @@
 
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
-NOTIFY_SOCKET=/run/systemd/notify systemd-notify WATCHDOG=1
+# Not waited for: systemd may be busy for longer than keepalived waits for us.
+NOTIFY_SOCKET=/run/systemd/notify systemd-notify WATCHDOG=1 >/dev/null 2>&1 &
 
 # firewalld has tables of its own, in front of or behind ours.
 for units in /sys/fs/cgroup/system.slice /sys/fs/cgroup/systemd/system.slice; do
@@ -13,7 +14,4 @@ done
 
 # A table that somebody else holds locked says nothing of its rules.
 rules=$(iptables -w 1 -S INPUT 2>/dev/null) || exit 0
-case $rules in
-*' -p vrrp '*'-j ACCEPT'* | *' -p 112 '*'-j ACCEPT'*) ;;
-*) exit 1 ;;
-esac
+echo "$rules" | grep -qE '^-A INPUT .*-p (vrrp|112) .*-j ACCEPT$'
