@@ -85,7 +85,7 @@ func (s keepalived) scripts(f provision.Facts) []script {
 		return nil
 	}
 	// A gateway that answers now and then must not draw the VIPs to and fro.
-	return []script{{"alive", aliveScript(f), 2, 1}, {"serves", servesScript(f), 12, 10}}
+	return []script{{"alive", aliveScript(f), 2, 1}, {"serves", servesScript(f), 12, 5}}
 }
 
 // aliveFiles are the scripts and the units that answer the peer.

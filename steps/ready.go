@@ -84,10 +84,11 @@ func (v verify) ReadyProbe() provision.Probe {
 	return joined(v.looks(), files)
 }
 
-// ReadyWithin is a startup and two elections; in alarm mode, where nothing can
-// be asked for, conntrackd tells of a connection once a minute.
+// ReadyWithin is a startup, what keepalived's scripts take to be content again, and
+// two elections; in alarm mode, where nothing can be asked for, conntrackd tells of a
+// connection once a minute.
 func (v verify) ReadyWithin() time.Duration {
-	within := 10*time.Second + 2*electionTime(v.pair.VRRP, v.pair.Nodes[1])
+	within := 15*time.Second + 2*electionTime(v.pair.VRRP, v.pair.Nodes[1])
 	if v.pair.StateSync.Mode == inventories.ModeAlarm {
 		within += 65 * time.Second
 	}

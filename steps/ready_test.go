@@ -98,11 +98,11 @@ func TestReady(t *testing.T) {
 
 func TestReadyWithin(t *testing.T) {
 	p := sample.Pair(1, 0, inventories.Single)
-	if d := (verify{p}).ReadyWithin(); d.Seconds() != 12 {
+	if d := (verify{p}).ReadyWithin(); d.Seconds() != 17 {
 		t.Errorf("%s", d)
 	}
 	p.StateSync.Mode = inventories.ModeAlarm
-	if d := (verify{p}).ReadyWithin(); d.Seconds() != 77 {
+	if d := (verify{p}).ReadyWithin(); d.Seconds() != 82 {
 		t.Errorf("in alarm mode %s", d)
 	}
 }

@@ -46,11 +46,11 @@ func (v verify) route() string {
 	return fmt.Sprintf("ip route add %s via %s", v.pair.Inside.Network, v.pair.Outside.VIP)
 }
 
-// Settle is how long the pair may take after a change: a startup delay and two
+// Settle is how long the pair may take after a change: a startup, keepalived's scripts, two
 // elections, conntrackd's greeting, and a server's way up.
 func (v verify) Settle() time.Duration {
 	advert := max(v.pair.VRRP.AdvertInterval, v.pair.VRRP.OutsideAdvertInterval)
-	settle := 10*time.Second + 8*advert
+	settle := 15*time.Second + 8*advert
 	if v.pair.StateSync.Mode == inventories.ModeAlarm {
 		settle = max(settle, 45*time.Second) // conntrackd tells what has not changed every 15 s
 	}
