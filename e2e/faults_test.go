@@ -37,22 +37,28 @@ mount -t tmpfs -o size=$((used + %[2]d))k,mode=755 full %[1]s && cp -a /run/full
 dd if=/dev/zero of=%[1]s/filler bs=1024 count=$(($(df -Pk --output=avail %[1]s | tail -n 1) - %[2]d)) 2>/dev/null || true`, dir, kib)
 }
 
+// empty undoes it. keepalived runs a script out of /etc every second: what is in use
+// cannot be unmounted.
+func empty(dir string) string {
+	return fmt.Sprintf("n=0; until umount %s 2>/dev/null || [ $n -ge 100 ]; do sleep 0.1; n=$((n + 1)); done; ! mountpoint -q %[1]s", dir)
+}
+
 // runningFaults befall the standby of a pair that serves.
 var runningFaults = []fault{
 	{
-		what: "a full disk", breaks: full("/etc", 64), mends: "umount /etc", code: 1,
+		what: "a full disk", breaks: full("/etc", 64), mends: empty("/etc"), code: 1,
 		words: []string{"/etc has only", "KiB free", "it takes 10 MiB"},
 	},
 	{
-		what: "a disk that is full when the snapshot is made", breaks: full("/var/lib/fwprov", 8), mends: "umount /var/lib/fwprov", code: 1,
+		what: "a disk that is full when the snapshot is made", breaks: full("/var/lib/fwprov", 8), mends: empty("/var/lib/fwprov"), code: 1,
 		words: []string{"No space left on device"},
 	},
 	{
-		what: "a disk that is full when a file is put in place", breaks: full("/etc/keepalived", 0), mends: "umount /etc/keepalived", code: 4,
+		what: "a disk that is full when a file is put in place", breaks: full("/etc/keepalived", 0), mends: empty("/etc/keepalived"), code: 4,
 		words: []string{"step keepalived", "/etc/keepalived/keepalived.conf", "No space left on device", "went back to what it was"},
 	},
 	{
-		what: "a read-only /etc", breaks: "mount --bind /etc /etc && mount -o remount,ro,bind /etc", mends: "umount /etc", code: 1,
+		what: "a read-only /etc", breaks: "mount --bind /etc /etc && mount -o remount,ro,bind /etc", mends: empty("/etc"), code: 1,
 		words: []string{"/etc cannot be written", "remount,rw"},
 	},
 	{

@@ -244,7 +244,7 @@ func firewalld(on side) strike {
 func (m *matrix) diskFull() func() {
 	node := m.active
 	m.on(node, full("/var/log", 0))
-	return func() { m.on(node, "umount /var/log") }
+	return func() { m.on(node, empty("/var/log")) }
 }
 
 // tableFull leaves the kernel no room for a connection more.
