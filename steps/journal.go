@@ -34,9 +34,9 @@ var journalScript = fmt.Sprintf(`said() { journalctl -q --no-pager -o $1 -n %d -
 `, journalLines, journalKept)
 
 // scriptWhy is what it means that a script of keepalived's has failed.
-var scriptWhy = map[string]string{
-	"alive":  "its rules let no VRRP through, or firewalld runs",
-	"serves": "its peer reaches the gateway or balances, and it does not",
+var scriptWhy = []struct{ script, why string }{
+	{"alive", "its rules let no VRRP through, or firewalld runs"},
+	{"serves", "its peer reaches the gateway or balances, and it does not"},
 }
 
 // What keepalived says. Before 2.0 instances are named VRRP_Instance(NAME).
@@ -176,9 +176,9 @@ func whyState(all []heardLine, i int, state, before string, init bool) string {
 		if h, ok := near(true, -time.Second, time.Second/10, downLink); ok {
 			return link(h) + " went down"
 		}
-		for script, why := range scriptWhy {
-			if _, ok := near(true, -time.Second, time.Second/10, is("script "+script)); ok {
-				return why
+		for _, s := range scriptWhy {
+			if _, ok := near(true, -time.Second, time.Second/10, is("script "+s.script)); ok {
+				return s.why
 			}
 		}
 		return "drained, or a check failed"

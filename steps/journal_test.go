@@ -64,3 +64,25 @@ yesterday fw01 Keepalived_vrrp[12]: (GW) Entering FAULT STATE
 		t.Error(d)
 	}
 }
+
+// TestScriptsSayWhy: a node that a script of keepalived's has put in FAULT (2.2.7, as a
+// journal has it).
+func TestScriptsSayWhy(t *testing.T) {
+	for script, want := range map[string]string{
+		"alive":  "its rules let no VRRP through, or firewalld runs",
+		"serves": "its peer reaches the gateway or balances, and it does not",
+	} {
+		f := provision.Facts{}
+		parseJournal(`1795410860.000000 fw01 Keepalived_vrrp[12]: (GW) Entering MASTER STATE
+1795410866.235940 fw01 Keepalived_vrrp[12]: VRRP_Script(`+script+`) failed (exited with status 1)
+1795410866.235944 fw01 Keepalived_vrrp[12]: (GW) Entering FAULT STATE
+`, f)
+		var got string
+		for _, x := range transitions(map[string]provision.Facts{"fw01": f}) {
+			got = x.Why
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", script, got, want)
+		}
+	}
+}
