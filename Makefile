@@ -8,9 +8,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Under sudo the tree belongs to somebody else, and git tells root nothing of it.
 E2E_ENV = FWPROV_E2E=1
-E2E = $(SUDO) env PATH="$$PATH" $(E2E_ENV) GOFLAGS=-buildvcs=false $(GO) test -count=1 -timeout 70m -parallel 4
+E2E_TIMEOUT = 70m
+E2E = $(SUDO) env PATH="$$PATH" $(E2E_ENV) GOFLAGS=-buildvcs=false $(GO) test -count=1 -timeout $(E2E_TIMEOUT) -parallel 4
 
-.PHONY: build demo test lint unit e2e test-kills matrix fuzz setup clean
+.PHONY: build demo test lint unit e2e test-kills matrix soak fuzz setup clean
 
 build:
 	$(GO) build -o build/fwprov ./cmd/fwprov
@@ -37,13 +38,20 @@ e2e: setup
 
 # The program killed 200 times, the connection and the power cut 20 times each: the better part of an hour.
 test-kills: E2E_ENV += FWPROV_KILLS=200
+test-kills: E2E_TIMEOUT = 8h
 test-kills: setup
-	$(E2E) -timeout 8h -run TestKills -v ./e2e
+	$(E2E) -run TestKills -v ./e2e
 
 # Every single fault of docs/failover.md, on both images: half an hour on a quiet machine.
 matrix: E2E_ENV += FWPROV_MATRIX=all
 matrix: setup
 	$(E2E) -run TestMatrix -v ./e2e
+
+# A hundred power cuts, and five hundred looks at a healthy pair: an hour.
+soak: E2E_ENV += FWPROV_SOAK=100
+soak: E2E_TIMEOUT = 3h
+soak: setup
+	$(E2E) -run TestSoak -v ./e2e
 
 # Everything that reads what somebody else has written, one target after the other: FUZZ=30s for a short while.
 # What no node says gets less: FuzzQuote starts shells, FuzzLoad reads inventories.
