@@ -72,11 +72,11 @@ func (m *matrix) faults() []singleFault {
 		{name: "keepalived reloaded with a broken file", strike: (*matrix).brokenReload, lasts: 3 * time.Second, unnoticed: true, names: "files"},
 		{name: "rules flushed, active", often: true, strike: rules(onActive, "iptables -P INPUT ACCEPT; iptables -F"), lasts: 3 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "rules v4"},
 		{name: "policies DROP, active", strike: rules(onActive, "iptables -F"), lasts: 4 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "reach"},
-		{name: "policies DROP, standby", strike: rules(onStandby, "iptables -F"), lasts: 4 * time.Second, two: time.Second, names: "reach"},
+		{name: "policies DROP, standby", strike: rules(onStandby, "iptables -F"), lasts: 4 * time.Second, none: time.Second, two: time.Second, moves: back, names: "reach"},
 		{name: "the distribution's ruleset, active", strike: rules(onActive, distributionRules), lasts: 4 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "rules v4"},
-		{name: "the distribution's ruleset, standby", often: true, strike: rules(onStandby, distributionRules), lasts: 4 * time.Second, two: time.Second, names: "rules v4"},
+		{name: "the distribution's ruleset, standby", often: true, strike: rules(onStandby, distributionRules), lasts: 4 * time.Second, none: time.Second, two: time.Second, moves: back, names: "rules v4"},
 		{name: "firewalld started, active", strike: firewalld(onActive), lasts: 6 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "other firewalls"},
-		{name: "firewalld started, standby", strike: firewalld(onStandby), lasts: 6 * time.Second, two: time.Second, names: "other firewalls"},
+		{name: "firewalld started, standby", strike: firewalld(onStandby), lasts: 6 * time.Second, none: time.Second, two: time.Second, moves: back, names: "other firewalls"},
 		{name: "disk full", strike: (*matrix).diskFull, lasts: 3 * time.Second, unnoticed: true, names: "disks"},
 		{name: "connection table full", strike: (*matrix).tableFull, lasts: 4 * time.Second, names: "reach"},
 	}
@@ -186,7 +186,8 @@ func signalled(on side, sig, undo, pids string) strike {
 	return func(m *matrix) func() {
 		nodes := on(m)
 		for _, n := range nodes {
-			m.on(n, "kill -"+sig+" "+pids)
+			// Some may have ended since they were listed.
+			m.on(n, "hit=1; for p in "+pids+"; do kill -"+sig+" $p && hit=0; done; exit $hit")
 		}
 		return func() {
 			for _, n := range nodes {

@@ -81,6 +81,7 @@ const (
 	stay   moves = iota // they must not move
 	go1                 // they must move once
 	either              // they may move once
+	back                // they may move to the node that is struck, and back
 )
 
 // row is what came of a fault.
@@ -168,8 +169,16 @@ func (m *matrix) judge(f singleFault, got row, after, twoAfter time.Duration, mo
 	if got.two > f.two {
 		wrong("both held VIPs for %s, at most %s", seconds(got.two), seconds(f.two))
 	}
-	switch {
-	case f.moves == stay && got.moved > 0, f.moves == go1 && got.moved != 1, got.moved > 1:
+	least, most := 0, 0
+	switch f.moves {
+	case go1:
+		least, most = 1, 1
+	case either:
+		most = 1
+	case back:
+		most = 2
+	}
+	if got.moved < least || got.moved > most {
 		wrong("the VIPs moved %d times", got.moved)
 	}
 	if after > f.after || twoAfter > 0 || movedAfter > 0 && !f.empty && !f.cold {

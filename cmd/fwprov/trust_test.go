@@ -23,7 +23,22 @@ import (
 // sshServer lets everybody in, as a host that nobody knows.
 type sshServer struct {
 	addr string
-	key  ssh.Signer
+
+	mu  sync.Mutex
+	key ssh.Signer
+}
+
+// shows returns the key that the host shows.
+func (s *sshServer) shows() ssh.Signer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.key
+}
+
+func (s *sshServer) change(key ssh.Signer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.key = key
 }
 
 func newSSHServer(t *testing.T) *sshServer {
@@ -42,7 +57,7 @@ func newSSHServer(t *testing.T) *sshServer {
 			}
 			conns.Go(func() {
 				config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
-				config.AddHostKey(s.key)
+				config.AddHostKey(s.shows())
 				c, chans, reqs, err := ssh.NewServerConn(conn, config)
 				if err != nil {
 					conn.Close()
@@ -172,7 +187,7 @@ func TestUnknownHosts(t *testing.T) {
 			}
 			// Neither a person nor a flag lets in a host that shows another key.
 			tr.acceptNew = c.acceptNew
-			servers[0].key = newSigner(t)
+			servers[0].change(newSigner(t))
 			if errs := dial(); errs[0] == nil || !strings.Contains(errs[0].Error(), "HAS CHANGED") || errs[1] != nil || stderr.Len() > 0 {
 				t.Errorf("changed: %v\n%s", errs, stderr)
 			}
@@ -186,7 +201,7 @@ func TestAnswers(t *testing.T) {
 	w, _, _ := testWorld(t)
 	w.inTerm, w.errTerm = true, true
 	w.environ = []string{"TERM=dumb"}
-	w.stdin = strings.NewReader(ssh.FingerprintSHA256(s.key.PublicKey()) + "\n")
+	w.stdin = strings.NewReader(ssh.FingerprintSHA256(s.shows().PublicKey()) + "\n")
 	opts := remote.Options{HomeDir: newHome(t, ""), ConfigFile: "none", AgentSocket: "none"}
 	tr := &trust{w: w, scr: newScreen(w, false), run: t.Context()}
 	c, err := tr.dial(t.Context(), s.target(t, "fw01"), opts)
