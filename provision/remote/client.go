@@ -7,6 +7,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ type Options struct {
 	ConfigFile  string        // ssh_config; "": ~/.ssh/config, then /etc/ssh/ssh_config; "none": no file
 	HomeDir     string        // for ~; "": that of the user
 	AgentSocket string        // "": $SSH_AUTH_SOCK; "none": no agent. IdentityAgent in ssh_config goes before it
-	Timeout     time.Duration // to connect and log in, for each hop; default 15 s
+	Timeout     time.Duration // to connect and log in, for each hop; default 15 s. ConnectTimeout in ssh_config goes before it
 	KeepAlive   time.Duration // of silence until the server is asked for a sign of life; default 5 s. After three times as much the connection is cut
 	Dialer      func(ctx context.Context, network, addr string) (net.Conn, error)
 	// OnUnknownHost is asked about a host that no known_hosts file has; nil
@@ -143,13 +144,14 @@ func dial(ctx context.Context, t Target, o Options) (*Client, error) {
 }
 
 // hop connects to the next server on the way and logs in there. The time for
-// it is Options.Timeout.
+// it is the hop's, or else Options.Timeout.
 func (c *Client) hop(ctx context.Context, h hop, o Options) error {
 	keys, err := newHostKeys(h)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, timeoutError(o.Timeout))
+	limit := cmp.Or(h.timeout, o.Timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, timeoutError(limit))
 	defer cancel()
 	creds := loadCredentials(ctx, h)
 	defer creds.close()

@@ -229,6 +229,7 @@ type settings struct {
 var keywords = map[string]bool{
 	"hostname": true, "user": true, "port": true, "identityfile": true, "identitiesonly": true, "identityagent": true,
 	"userknownhostsfile": true, "globalknownhostsfile": true, "hostkeyalias": true, "hashknownhosts": true, "proxyjump": true, "proxycommand": true,
+	"connecttimeout": true,
 }
 
 // lookup returns what the files say about a host by the name it was given.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -38,8 +39,9 @@ type hop struct {
 	agent        string   // socket, "" for none
 	knownHosts   []string // files that exist or not, the user's first
 	hostKeyAlias string
-	hashed       bool     // HashKnownHosts
-	skipped      []string // see settings
+	hashed       bool          // HashKnownHosts
+	timeout      time.Duration // ConnectTimeout; 0: not set
+	skipped      []string      // see settings
 }
 
 func (h hop) addr() string { return net.JoinHostPort(h.host, strconv.Itoa(h.port)) }
@@ -167,6 +169,14 @@ func (r *resolver) hop(j jump, defaultUser string) (hop, settings, error) {
 		if h.user == "" {
 			h.user = u
 		}
+	}
+	if t := s.first["connecttimeout"]; t != "" && t != "none" {
+		// Seconds, as in ssh_config(5); a bound of an hour keeps a slip of the hand from waiting for ever.
+		n, err := strconv.ParseUint(t, 10, 16)
+		if err != nil || n == 0 || n > 3600 {
+			return hop{}, s, fmt.Errorf("ssh_config: ConnectTimeout %q for %s is not in 1..3600 seconds", t, j.host)
+		}
+		h.timeout = time.Duration(n) * time.Second
 	}
 	if err := r.fill(&h, s, j.host); err != nil {
 		return hop{}, s, fmt.Errorf("ssh_config for %s: %w", j.host, err)

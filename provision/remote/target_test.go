@@ -21,6 +21,9 @@ func describe(hops []hop) string {
 		if h.agent != "" {
 			fmt.Fprintf(&b, " agent=%s", h.agent)
 		}
+		if h.timeout != 0 {
+			fmt.Fprintf(&b, " timeout=%s", h.timeout)
+		}
 		if len(h.skipped) > 0 {
 			fmt.Fprintf(&b, " skipped=%s", strings.Join(h.skipped, ","))
 		}
@@ -47,6 +50,7 @@ func TestRoute(t *testing.T) {
 		"identity files":        {"IdentityFile %d/.ssh/%r@%h:%p\nHost fw01\nIdentityFile ~/k%%\nIdentityFile ${FW_DIR}/k\n", Target{Host: "fw01", IdentityFile: "~/i"}, "root@fw01:22 ids=~/i,~/.ssh/root@fw01:22,~/k%,/keys/k\n"},
 		"no identity file":      {"IdentityFile none", Target{Host: "fw01"}, "root@fw01:22 ids=\n"},
 		"agent":                 {"Host a\nIdentityAgent $FW_AGENT\nHost b\nIdentityAgent ~/agent", Target{Host: "a", ProxyJump: "u@b"}, "u@b:22 agent=~/agent\nroot@a:22 agent=/run/agent\n"},
+		"timeout":               {"Host a\nConnectTimeout 3\nHost *\nConnectTimeout none", Target{Host: "b", ProxyJump: "u@a"}, "u@a:22 timeout=3s\nroot@b:22\n"},
 		"no newline at the end": {"Host fw01\nUser x", Target{Host: "fw01"}, "x@fw01:22\n"},
 
 		"jumps":                  {"Host bastion\n User me\n Port 2200\n HostName b.example.com\n", Target{Host: "fw01", ProxyJump: "bastion,you@[2001:db8::2]:23"}, "me@b.example.com:2200\nyou@[2001:db8::2]:23\nroot@fw01:22\n"},
@@ -100,6 +104,7 @@ func TestRouteErrors(t *testing.T) {
 		"ProxyCommand":     {"ProxyCommand nc %h %p", Target{Host: "fw01"}, []string{"ProxyCommand", "use ProxyJump"}},
 		"circle":           {"Host a\nProxyJump b\nHost b\nProxyJump a\n", Target{Host: "fw01", ProxyJump: "a"}, []string{"circle"}},
 		"port":             {"Port 70000", Target{Host: "fw01"}, []string{`Port "70000" for fw01`}},
+		"timeout":          {"ConnectTimeout 0", Target{Host: "fw01"}, []string{`ConnectTimeout "0" for fw01`, "1..3600"}},
 		"token":            {"IdentityFile %C", Target{Host: "fw01"}, []string{"IdentityFile", "%C is not supported"}},
 		"environment":      {"IdentityFile ${FW_NOT_SET}", Target{Host: "fw01"}, []string{"no FW_NOT_SET"}},
 		"jump":             {"ProxyJump a:b", Target{Host: "fw01"}, []string{`proxy jump "a:b"`}},
