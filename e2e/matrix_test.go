@@ -76,7 +76,7 @@ type singleFault struct {
 	outage    time.Duration // of new connections to the service, if not 0
 	cold      bool          // connections do not survive: no node is left
 	empty     bool          // there need not be a holder while it lasts
-	names     string        // a check of verify that fails meanwhile
+	names     string        // a check of verify that fails meanwhile, or one of several: a|b
 	after     time.Duration // how long nobody may hold VIPs once it is gone
 }
 
@@ -230,9 +230,13 @@ func (m *matrix) named(check string) string {
 	m.eventually(15*time.Second, "verify names it", func() string {
 		out, _, _ := m.run(nil, "verify", "--once", m.file)
 		for line := range strings.Lines(out) {
-			if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "FAIL"); ok && strings.HasPrefix(strings.TrimSpace(rest), check) {
-				found = strings.Join(strings.Fields(rest), " ")
-				return ""
+			rest, failed := strings.CutPrefix(strings.TrimSpace(line), "FAIL")
+			rest = strings.Join(strings.Fields(rest), " ")
+			for name := range strings.SplitSeq(check, "|") {
+				if failed && strings.HasPrefix(rest, name+" ") {
+					found = rest
+					return ""
+				}
 			}
 		}
 		return "no failed " + check + " in\n" + out

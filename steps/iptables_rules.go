@@ -184,6 +184,12 @@ func (s iptables) untracked() section {
 		fmt.Sprintf("-A PREROUTING -i %s -s %s -d %s -p udp --dport %d -j CT --notrack", link, peer, to, syncPort),
 		"-A OUTPUT -d 224.0.0.18 -p vrrp -j CT --notrack",
 		fmt.Sprintf("-A OUTPUT -o %s -d %s -p udp --dport %d -j CT --notrack", link, dest, syncPort))
+	if out := s.pair.Outside; keepalived(s).watched() {
+		// A full table says nothing of the gateway either.
+		sec.Rules = append(sec.Rules,
+			fmt.Sprintf("-A PREROUTING -i %s -s %s -d %s -p icmp --icmp-type echo-reply -j CT --notrack", out.Interface, out.Gateway, s.node.Outside),
+			fmt.Sprintf("-A OUTPUT -o %s -s %s -d %s -p icmp --icmp-type echo-request -j CT --notrack", out.Interface, s.node.Outside, out.Gateway))
+	}
 	if len(s.pair.Services) > 0 {
 		// Whether HAProxy replies is asked here: a full table says nothing of it.
 		for _, chain := range []string{"OUTPUT -o", "PREROUTING -i"} {
@@ -224,7 +230,11 @@ func (s iptables) asked() []section {
 	if !keepalived(s).watched() {
 		return nil
 	}
-	return []section{{"The peer asks whether this node could serve.", []string{s.fromPeer(peerPort)}}}
+	return []section{
+		{"The peer asks whether this node could serve.", []string{s.fromPeer(peerPort)}},
+		{"The gateway answers the pings of serves.sh.", []string{fmt.Sprintf("-A INPUT -i %s -s %s -d %s -p icmp --icmp-type echo-reply -j ACCEPT",
+			s.pair.Outside.Interface, s.pair.Outside.Gateway, s.node.Outside)}},
+	}
 }
 
 // fromPeer accepts the peer's connections to a port on the sync network.
