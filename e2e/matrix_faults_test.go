@@ -79,8 +79,8 @@ func (m *matrix) faults() []singleFault {
 		{name: "policies DROP, standby", strike: rules(onStandby, "iptables -F"), lasts: 4 * time.Second, none: time.Second, two: time.Second, moves: back, names: "reach"},
 		{name: "the distribution's ruleset, active", strike: rules(onActive, distributionRules), lasts: 4 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "rules v4"},
 		{name: "the distribution's ruleset, standby", often: true, strike: rules(onStandby, distributionRules), lasts: 4 * time.Second, none: time.Second, two: time.Second, moves: back, names: "rules v4"},
-		{name: "firewalld started, active", strike: firewalld(onActive), lasts: 6 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "other firewalls"},
-		{name: "firewalld started, standby", strike: firewalld(onStandby), lasts: 6 * time.Second, none: time.Second, two: time.Second, moves: back, names: "other firewalls"},
+		{name: "firewalld started, active", strike: firewalld(onActive), lasts: 6 * time.Second, none: time.Second, two: time.Second, moves: go1, names: "other firewalls|reach"},
+		{name: "firewalld started, standby", strike: firewalld(onStandby), lasts: 6 * time.Second, none: time.Second, two: time.Second, moves: back, names: "other firewalls|reach"},
 		{name: "disk full", strike: (*matrix).diskFull, lasts: 3 * time.Second, unnoticed: true, names: "disks"},
 		{name: "connection table full", strike: (*matrix).tableFull, lasts: 4 * time.Second, names: "reach|connection table"},
 	}
@@ -197,6 +197,8 @@ func signalled(on side, sig, undo, pids string) strike {
 			for _, n := range nodes {
 				if undo != "" {
 					m.on(n, "kill -"+undo+" "+pids)
+				} else if m.compared && sig == "STOP" { // nobody else does
+					m.on(n, "kill -CONT "+pids)
 				}
 			}
 		}
