@@ -56,7 +56,7 @@ func (m *matrix) faults() []singleFault {
 		{name: "sync cable, active", often: true, strike: cables(onActive, sync), lasts: 4 * time.Second, unnoticed: true, names: "sync network"},
 		{name: "sync cable, both", strike: cables(onBoth, sync), lasts: 4 * time.Second, unnoticed: true, names: "sync network"},
 		{name: "sync network silent", often: true, strike: silent(onBoth, sync), lasts: 5 * time.Second, unnoticed: true, names: "sync network"},
-		{name: "sync network, half its packets lost", strike: (*matrix).lossy, lasts: 8 * time.Second, unnoticed: true},
+		{name: "sync network, half its packets lost", strike: (*matrix).lossy, lasts: 8 * time.Second, unnoticed: true, names: "sync network"},
 		{name: "outside path silent, active", often: true, strike: silent(onActive, out), lasts: 5 * time.Second, none: skew + blip, moves: go1, outage: gateway + time.Second, names: "reach"},
 		{name: "outside path silent, standby", strike: silent(onStandby, out), lasts: 4 * time.Second, unnoticed: true, names: "reach"},
 		{name: "outside switch dead", strike: cables(onBoth, out), lasts: 4 * time.Second, empty: true, after: takeover + blip, moves: either},

@@ -165,3 +165,16 @@ func TestJumpHost(t *testing.T) {
 		wantError(t, err, "node fw01: connect to 10.0.0.1:22: the jump host cannot: No route to host")
 	})
 }
+
+// A dialer that notices the end before the context does: the error is the same.
+func TestDialerIsEarly(t *testing.T) {
+	bubble(t, func(t *testing.T, st *site) {
+		st.opts.Dialer = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			deadline, _ := ctx.Deadline()
+			time.Sleep(time.Until(deadline) - time.Nanosecond)
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: context.DeadlineExceeded}
+		}
+		_, err := Dial(t.Context(), st.target, st.opts)
+		wantError(t, err, "no answer within 15s", "is SSH let through")
+	})
+}
