@@ -1,0 +1,285 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"fwprov/e2e/lab"
+)
+
+// benchInventory is a pair with so many VLANs and services, the first VLAN with the
+// servers.
+func benchInventory(vlans, services int) []byte {
+	src := strings.Split(trafficInventory, "vlan \"office\"")[0]
+	src += manyVLANs(2, vlans)
+	for i := range services {
+		src += fmt.Sprintf("service \"s%d\" {\n  port = %d\n  mode = \"tcp\"\n  transparent = true\n  server \"one\" { address = \"10.10.2.1\" }\n  server \"two\" { address = \"10.10.2.2\" }\n}\n", i, 8000+i)
+	}
+	return []byte(src)
+}
+
+// contender is a way to do something, which is timed.
+type contender struct {
+	name  string
+	run   func() time.Duration
+	times []time.Duration
+}
+
+// race runs the contenders in turn, so often, and tabulates their medians and how
+// many times as long each took as the first, round by round.
+func race(t *testing.T, what string, rounds int, list ...*contender) {
+	t.Helper()
+	for range rounds {
+		for _, c := range list {
+			c.times = append(c.times, c.run())
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "| %s | median | times %s |\n| --- | --- | --- |\n", what, list[0].name)
+	for _, c := range list {
+		ratios := make([]float64, rounds)
+		for i := range ratios {
+			ratios[i] = c.times[i].Seconds() / list[0].times[i].Seconds()
+		}
+		fmt.Fprintf(&b, "| %s | %.2fs | %.2f |\n", c.name, median(c.times).Seconds(), median(ratios))
+	}
+	t.Logf("%d rounds\n%s", rounds, b.String())
+}
+
+func median[T float64 | time.Duration](of []T) T {
+	s := slices.Sorted(slices.Values(of))
+	return s[len(s)/2]
+}
+
+// TestBench compares fwprov with what else does the job, in one run on one machine:
+// what counts are the ratios. FWPROV_BENCH is how many rounds.
+func TestBench(t *testing.T) {
+	rounds, err := strconv.Atoi(os.Getenv("FWPROV_BENCH"))
+	if err != nil || rounds < 1 {
+		t.Skip("a comparison takes long: run make bench")
+	}
+	t.Run("rerun", func(t *testing.T) { benchRerun(t, rounds) })
+	t.Run("VLANs", func(t *testing.T) { benchVLANs(t, rounds) })
+	t.Run("changes", func(t *testing.T) { benchChanges(t, rounds) })
+	t.Run("install", func(t *testing.T) { benchInstall(t, rounds) })
+}
+
+func benchRerun(t *testing.T, rounds int) {
+	r := up(t, "bench", lab.EL, benchInventory(20, 5))
+	r.apply()
+	r.holder(20 * time.Second)
+	play := r.playbook()
+	play()
+	race(t, "rerun, 20 VLANs, 5 services", rounds,
+		&contender{name: "two bare ssh", run: r.bareSSH("")},
+		&contender{name: "fwprov plan", run: r.timedRun("plan", r.file)},
+		&contender{name: "fwprov apply", run: r.timedRun("apply", r.file)},
+		&contender{name: "ansible, pipelining", run: play})
+	l := r.stretch(100 * time.Millisecond)
+	race(t, "rerun over 100 ms", rounds,
+		&contender{name: "two bare ssh", run: r.bareSSH(l.config)},
+		&contender{name: "fwprov plan", run: r.timedRun("plan", "--ssh-config", l.config, r.file)})
+}
+
+func benchVLANs(t *testing.T, rounds int) {
+	one := up(t, "bench-one", lab.EL, benchInventory(1, 5))
+	one.apply()
+	many := up(t, "bench-many", lab.EL, benchInventory(250, 5))
+	many.apply()
+	race(t, "rerun by VLANs", rounds,
+		&contender{name: "1 VLAN", run: one.timedRun("plan", one.file)},
+		&contender{name: "250 VLANs", run: many.timedRun("plan", many.file)})
+}
+
+func benchChanges(t *testing.T, rounds int) {
+	r := up(t, "bench-change", lab.EL, benchInventory(20, 5))
+	r.apply()
+	r.holder(20 * time.Second)
+	n := 0
+	// A server more, and at the next run one less.
+	server := func() {
+		n++
+		src := string(benchInventory(20, 5))
+		if n%2 == 1 {
+			src = strings.Replace(src, "server \"two\" {", "server \"three\" { address = \"10.10.2.3\" }\n  server \"two\" {", 1)
+		}
+		r.writeSync([]byte(src))
+	}
+	vlan := func() {
+		n++
+		r.writeSync(benchInventory(20+n%2, 5))
+	}
+	for _, c := range []struct {
+		what   string
+		change func()
+	}{{"one changed file", server}, {"one VLAN more or less", vlan}} {
+		race(t, c.what, rounds,
+			&contender{name: "two bare ssh", run: r.bareSSH("")},
+			&contender{name: "fwprov apply", run: func() time.Duration { c.change(); return r.timedRun("apply", r.file)() }},
+			&contender{name: "ansible, pipelining", run: func() time.Duration { c.change(); return r.playbook()() }},
+			&contender{name: "fwprov again", run: func() time.Duration { return r.timedRun("apply", r.file)() }})
+	}
+}
+
+func benchInstall(t *testing.T, rounds int) {
+	fresh := func(do func(r *rig) time.Duration) func() time.Duration {
+		return func() (d time.Duration) {
+			t.Run("fresh", func(t *testing.T) { d = do(up(t, "bench-install", lab.EL, benchInventory(20, 5))) })
+			return d
+		}
+	}
+	race(t, "first install", rounds,
+		&contender{name: "shell script", run: fresh((*rig).script)},
+		&contender{name: "fwprov apply", run: fresh(func(r *rig) time.Duration { return r.timedRun("apply", r.file)() })},
+		&contender{name: "ansible, pipelining", run: fresh(func(r *rig) time.Duration { return r.playbook()() })})
+}
+
+// timed times a command of the admin host, which must succeed.
+func (r *rig) timedCommand(cmd *exec.Cmd) time.Duration {
+	r.t.Helper()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	start := time.Now()
+	err := cmd.Run()
+	took := time.Since(start)
+	if err != nil {
+		r.t.Fatalf("%v: %v\n%s", cmd.Args, err, out.Bytes())
+	}
+	return took
+}
+
+func (r *rig) timedRun(args ...string) func() time.Duration {
+	return func() time.Duration {
+		cmd := r.lab.AdminCommand(context.Background(), binary, args...)
+		cmd.Env = append(cmd.Env, "FWPROV_VAR_vrrp_password="+password)
+		took := r.timedCommand(cmd)
+		if peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss; peak > maxResident {
+			r.t.Errorf("fwprov %s took %d KiB of memory, at most %d", strings.Join(args, " "), peak, maxResident)
+		}
+		return took
+	}
+}
+
+// maxResident is how much memory fwprov may take for one pair, in KiB.
+const maxResident = 40 << 10
+
+// bareSSH is what a rerun is measured by.
+func (r *rig) bareSSH(config string) func() time.Duration {
+	if config == "" {
+		config = filepath.Join(r.lab.Home(), ".ssh", "config")
+	}
+	return func() time.Duration {
+		script := fmt.Sprintf("ssh -F %s %s true & a=$!; ssh -F %[1]s %[3]s true & b=$!; wait $a && wait $b", config, r.pair.Nodes[0].Name, r.pair.Nodes[1].Name)
+		return r.timedCommand(r.lab.AdminCommand(context.Background(), "sh", "-c", script))
+	}
+}
+
+// render writes the files of both nodes, and returns where.
+func (r *rig) render() string {
+	r.t.Helper()
+	dir := filepath.Join(r.t.TempDir(), "files")
+	r.ends(0, "render", r.file, "--assume", "el9", "--show-secrets", "-o", dir, "--quiet")
+	return dir
+}
+
+// script installs by a shell script over ssh, both nodes side by side.
+func (r *rig) script() time.Duration {
+	r.t.Helper()
+	dir := r.render()
+	install, err := filepath.Abs("bench/install.sh")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, n := range r.pair.Nodes {
+		fmt.Fprintf(&b, "tar -C %s/%s -cf - . | ssh -F %s/.ssh/config %s \"$(cat %s)\" & pids=\"$pids $!\"\n", dir, n.Name, r.lab.Home(), n.Name, install)
+	}
+	b.WriteString("for p in $pids; do wait $p || exit 1; done\n")
+	return r.timedCommand(r.lab.AdminCommand(context.Background(), "sh", "-c", b.String()))
+}
+
+// playbook prepares the job for Ansible, and returns what runs it.
+func (r *rig) playbook() func() time.Duration {
+	r.t.Helper()
+	files := r.render()
+	dir := filepath.Dir(files)
+	book, err := os.ReadFile("bench/playbook.yml")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var paths []string
+	root := filepath.Join(files, r.pair.Nodes[0].Name)
+	if err := filepath.WalkDir(root, func(p string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			paths = append(paths, strings.TrimPrefix(p, root))
+		}
+		return err
+	}); err != nil {
+		r.t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"playbook.yml":             string(book),
+		"group_vars/firewalls.yml": groupVars(paths),
+		"hosts": fmt.Sprintf("[firewalls]\n%s\n%s\n[firewalls:vars]\nansible_user=root\nansible_python_interpreter=/usr/bin/python3\n",
+			r.pair.Nodes[0].Name, r.pair.Nodes[1].Name),
+		"ansible.cfg": fmt.Sprintf("[defaults]\ninventory = hosts\nforks = 10\n[ssh_connection]\npipelining = True\nssh_args = -F %s/.ssh/config -o ControlMaster=auto -o ControlPersist=60s\ncontrol_path_dir = %s/cp\n", r.lab.Home(), dir),
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			r.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return func() time.Duration {
+		cmd := r.lab.AdminCommand(context.Background(), "ansible-playbook", "playbook.yml")
+		cmd.Dir = dir
+		cmd.Env = append(cmd.Env, "ANSIBLE_CONFIG="+filepath.Join(dir, "ansible.cfg"))
+		return r.timedCommand(cmd)
+	}
+}
+
+// groupVars tells the playbook which files there are.
+func groupVars(paths []string) string {
+	lists := map[string][]string{}
+	for _, p := range paths {
+		switch {
+		case strings.HasPrefix(p, "/etc/NetworkManager/"):
+			lists["networks"] = append(lists["networks"], p)
+		case strings.HasPrefix(p, "/etc/sysctl.d/"):
+			lists["sysctls"] = append(lists["sysctls"], p)
+		case strings.HasPrefix(p, "/etc/systemd/"):
+			lists["units"] = append(lists["units"], p)
+		case strings.HasPrefix(p, "/etc/sysconfig/"):
+			lists["rules"] = append(lists["rules"], p)
+		case strings.HasSuffix(p, ".sh"):
+			lists["scripts"] = append(lists["scripts"], p)
+		}
+		if name := filepath.Base(p); strings.HasPrefix(name, "fwprov-") && (strings.HasSuffix(name, ".service") || strings.HasSuffix(name, ".socket")) && !strings.Contains(name, "@") {
+			lists["own_units"] = append(lists["own_units"], name)
+		}
+		// Those of packages that come later, and of units.
+		if dir := filepath.Dir(p); (strings.HasSuffix(dir, ".d") && dir != "/etc/sysctl.d" || strings.HasPrefix(dir, "/usr/libexec")) && !slices.Contains(lists["folders"], dir) {
+			lists["folders"] = append(lists["folders"], dir)
+		}
+	}
+	var b strings.Builder
+	for _, name := range []string{"folders", "networks", "sysctls", "units", "scripts", "rules", "own_units"} {
+		fmt.Fprintf(&b, "%s:\n", name)
+		for _, p := range lists[name] {
+			fmt.Fprintf(&b, "  - %q\n", p)
+		}
+	}
+	return b.String()
+}
