@@ -12,7 +12,7 @@ import (
 const lost = "lost"
 
 // lostScript prints the result of the last time that the node went back.
-const lostScript = "cat " + resultNow + " || cat " + resultFile + "\n"
+const lostScript = "for f in " + resultNow + " " + resultFile + "; do\n\t[ ! -r $f ] || { cat $f; break; }\ndone\n"
 
 // parseLost reads it: the run, then "ok" or what could not be restored.
 func parseLost(out string, f Facts) {

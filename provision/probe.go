@@ -41,12 +41,12 @@ func join(mark string, probes []namedProbe) joined {
 	section := func(name string) { fmt.Fprintf(&b, "printf '\\n%s%s\\n'\n", j.mark, name) }
 	b.WriteString(scriptHead + "exec 2>/dev/null </dev/null\n")
 	section("manifest")
-	b.WriteString("cat " + Manifest + "\n")
+	b.WriteString(manifestScript)
 	section("stat")
-	b.WriteString("files() {\n\tset -f\n\tIFS='\n'\n\tset -- \"$@\" $(grep '^file\t' " + Manifest + " | cut -f2)\n" +
+	b.WriteString("files() {\n\tset -f\n\tIFS='\n'\n\tset -- \"$@\" $managed\n\tset +f\n\tunset IFS\n" +
 		"\tstat -c '%a %u:%g %F|%n' -- \"$@\"\n")
 	b.WriteString("\tprintf '\\n" + j.mark + "sums\\n'\n\tsha256sum -- \"$@\"\n}\n")
-	b.WriteString("( files " + strings.Join(files, " ") + " )\n")
+	b.WriteString("files " + strings.Join(files, " ") + "\n")
 	section("clock")
 	b.WriteString("date +%s\n")
 	section("rollback")
@@ -61,16 +61,21 @@ func join(mark string, probes []namedProbe) joined {
 		}
 		b.WriteString(" -- " + strings.Join(j.units, " ") + "\n")
 	}
-	for _, p := range probes {
+	for i, p := range probes {
 		if p.Script != "" {
 			section("step " + p.name)
-			b.WriteString("(\n" + strings.TrimRight(p.Script, "\n") + "\n)\n")
+			fmt.Fprintf(&b, "step%d() {\n%s\n}\nstep%[1]d\n", i, strings.TrimRight(p.Script, "\n"))
 		}
 	}
 	section("end")
 	j.script = b.String()
 	return j
 }
+
+// manifestScript prints the manifest and sets managed to the files in it. The shell
+// reads it by itself: a process would cost more.
+const manifestScript = "managed=\nwhile IFS= read -r l; do\n\tprintf '%s\\n' \"$l\"\n" +
+	"\tcase $l in 'file\t'*) l=${l#file\t} managed=\"$managed\n${l%%\t*}\" ;; esac\ndone <" + Manifest + "\n"
 
 // scriptHead opens every script that runs on a node: tools speak English, and
 // an ordinary user's sudo finds those of the administrator.

@@ -29,8 +29,10 @@ type Probe struct {
 	Files []string
 	// Units are asked of systemctl show; see Facts.
 	Units []string
-	// Script is a POSIX sh fragment, run in a subshell without set -e. Its
-	// standard output goes to Parse, its standard error nowhere.
+	// Script is a POSIX sh fragment without set -e, the body of a shell function:
+	// return ends it. It changes neither the folder nor IFS, and sets the variables
+	// that it reads: all of a node's run in one shell. Its standard output goes to
+	// Parse, its standard error nowhere.
 	Script string
 	// Parse turns what Script printed into facts. It must accept anything: what
 	// a node says is not trusted. Nil if there is no Script.

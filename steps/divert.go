@@ -1,6 +1,8 @@
 package steps
 
 import (
+	"regexp"
+
 	"fwprov/provision"
 )
 
@@ -36,9 +38,17 @@ ExecStart=/bin/sh -c 'ip route replace ` + divertRoute + `'
 WantedBy=multi-user.target
 `
 
-const divertProbe = `ip rule show | grep -q '^100:.*fwmark ` + divertMark + ` lookup ' && echo divert rule
-ip route show table 100 | grep -q '^local \(default\|0\.0\.0\.0/0\) dev lo' && echo divert route
+// divertProbe prints the rules and table 100, as ip does.
+const divertProbe = `ip -force -batch - <<'E'
+rule show
+route show table 100
+E
 `
+
+var (
+	divertRuleLine  = regexp.MustCompile(`^100:.*fwmark ` + divertMark + ` lookup `)
+	divertRouteLine = regexp.MustCompile(`^local (default|0\.0\.0\.0/0) dev lo`)
+)
 
 // planDivert wants the unit active and rule and route in the kernel. That the
 // unit is active says little: what manages the network may flush them.

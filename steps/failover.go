@@ -50,23 +50,28 @@ const findPackaged = "doc=\nfor f in " + packagedScripts + "; do\n\tif [ -f \"$f
 
 func failoverProbe() string {
 	return findPackaged +
-		"want=" + provision.Hash([]byte(ownScript)) + "\n" +
-		"if [ -n \"$doc\" ]; then\n\techo \"doc $doc\"\n\twant=$(sed " + provision.Quote(scriptEdit) + " \"$doc\" | sha256sum)\nfi\n" +
-		"if [ -e " + copiedScript + " ]; then\n" +
-		"\thave=$(sha256sum <" + copiedScript + ")\n" +
-		"\tcase \"${have%% *} $(stat -c '%a %u:%g %F' " + copiedScript + ")\" in\n" +
-		"\t\"${want%% *} 755 0:0 regular file\") echo script ready ;;\n" +
-		"\t*) echo script changed ;;\n\tesac\nfi\n"
+		"if [ -n \"$doc\" ]; then\n\techo \"doc $doc\"\n" +
+		"\tsed " + provision.Quote(scriptEdit) + " \"$doc\" | cmp -s - " + copiedScript + " && echo copied\nfi\n"
 }
 
 func parseFailover(out string, f provision.Facts) error {
+	content, mode, _ := strings.Cut(f.Get("file", copiedScript), " ")
+	right := content == provision.Hash([]byte(ownScript))
 	for _, line := range strings.Split(out, "\n") {
 		switch what, value, _ := strings.Cut(line, " "); {
 		case what == "doc" && strings.HasPrefix(value, "/"):
 			f[provision.Key("doc", "primary-backup.sh")] = value
-		case what == "script" && (value == "ready" || value == "changed"):
-			f[provision.Key("failover", "script")] = value
+			right = false
+		case what == "copied":
+			right = true
 		}
+	}
+	switch {
+	case content == "":
+	case right && mode == "0755 0:0":
+		f[provision.Key("failover", "script")] = "ready"
+	default:
+		f[provision.Key("failover", "script")] = "changed"
 	}
 	return nil
 }

@@ -47,8 +47,7 @@ func TestFailoverScript(t *testing.T) {
 			}
 			sh := func(script string) string {
 				t.Helper()
-				script = strings.NewReplacer("/usr/share/doc/", root+"/usr/share/doc/", " /etc/conntrackd", " "+root+"/etc/conntrackd",
-					"<"+copiedScript, "<"+root+copiedScript).Replace(script)
+				script = strings.NewReplacer("/usr/share/doc/", root+"/usr/share/doc/", " /etc/conntrackd", " "+root+"/etc/conntrackd").Replace(script)
 				out, err := exec.Command("sh", "-c", script).CombinedOutput()
 				if err != nil {
 					t.Fatalf("%v\n%s", err, out)
@@ -57,6 +56,10 @@ func TestFailoverScript(t *testing.T) {
 			}
 			probe := func() string {
 				f := provision.Facts{}
+				if content, err := os.ReadFile(root + copiedScript); err == nil {
+					mode := strings.TrimSpace(sh("stat -c '0%a %u:%g' " + copiedScript))
+					f[provision.Key("file", copiedScript)] = provision.Hash(content) + " " + mode
+				}
 				if err := parseFailover(sh(failoverProbe()+"\ntrue"), f); err != nil {
 					t.Fatal(err)
 				}

@@ -28,16 +28,17 @@ func (firewalld) Name() string { return "firewalld" }
 func (firewalld) Probe() provision.Probe {
 	return provision.Probe{
 		Units: []string{firewalldUnit, ufwUnit, nftablesUnit},
-		Script: "nft list tables | grep -q ' firewalld$' && echo table\n" +
-			"grep -qi '^ENABLED=yes' /etc/ufw/ufw.conf && echo ufw\n" + firewalldRuntime,
+		// Where it is masked, it has taken its table along.
+		Script: "if [ -x /usr/sbin/firewalld ] && [ ! -L /etc/systemd/system/" + firewalldUnit + " ]; then nft list tables; fi\n" +
+			"[ ! -r /etc/ufw/ufw.conf ] || grep -i '^ENABLED=yes' /etc/ufw/ufw.conf\n" + firewalldRuntime,
 		Parse: func(out string, f provision.Facts) error {
 			for _, line := range strings.Split(out, "\n") {
-				switch line {
-				case "table":
+				switch {
+				case strings.HasPrefix(line, "table ") && strings.HasSuffix(line, " firewalld"):
 					f[provision.Key("firewalld", "table")] = "yes"
-				case "runtime":
+				case line == "runtime":
 					f[provision.Key("firewalld", "runtime")] = "yes"
-				case "ufw":
+				case strings.HasPrefix(strings.ToUpper(line), "ENABLED=YES"):
 					f[provision.Key("ufw", "enabled")] = "yes"
 				}
 			}
@@ -48,7 +49,7 @@ func (firewalld) Probe() provision.Probe {
 
 // firewalldRuntime tells whether zones differ from what firewalld would start
 // with. Which interfaces are in them others say too.
-const firewalldRuntime = `if systemctl is-active --quiet ` + firewalldUnit + `; then
+const firewalldRuntime = `if [ -d /sys/fs/cgroup/system.slice/` + firewalldUnit + ` ] || [ -d /sys/fs/cgroup/systemd/system.slice/` + firewalldUnit + ` ]; then
 	zones() { firewall-cmd "$@" --list-all-zones | sed -e '/^[^ ]/s/ .*//' -e '/^  interfaces:/d'; }
 	[ "$(zones)" = "$(zones --permanent)" ] || echo runtime
 fi

@@ -23,7 +23,7 @@ func groundwork(p *inventories.Pair) []provision.Step {
 // machineFacts are those of fw01 of the sample pair, freshly installed.
 func machineFacts(stack string) provision.Facts {
 	f := provision.Facts{
-		"os uid": "0", "os state": "running", "os network": stack, "os arch": "x86_64", "os modules": "yes",
+		"os uid": "0", "os state": "running", "os network": stack, "os modules": "yes",
 		"version systemd": "252", "command ip": "yes", "command ping": "yes",
 		"kernel 8021q": "yes", "kernel nf_conntrack": "yes", "kernel xt_socket": "yes",
 		"module 8021q": "yes", "module nf_conntrack": "yes", "module xt_socket": "yes",

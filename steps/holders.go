@@ -43,6 +43,33 @@ func parseHeld(out string, f provision.Facts) {
 	}
 }
 
+// inForceProbe prints the same addresses, each block's in a line.
+const inForceProbe = `sed -n -e 's/[!#].*//; H; $!d; x' -e 's/\n/ /g; s/virtual_ipaddress[a-z_]*[[:space:]]*{\([^}]*\)}/\nVIPs \1\n/g' \
+	-e ':l' -e '/^VIPs/P; s/^[^\n]*\n//; t l' ` + keepalivedConf + `
+`
+
+// parseInForce looks for them, and for the token, among the node's addresses, which
+// it has to know.
+func parseInForce(out string, f provision.Facts) {
+	held := map[string]bool{}
+	for _, name := range f.Names("addr") {
+		_, prefix, _ := strings.Cut(name, " ")
+		addr, _, _ := strings.Cut(prefix, "/")
+		held[addr] = true
+	}
+	vips := []string{heartbeatAddr}
+	for line := range strings.Lines(out) {
+		if words := strings.Fields(line); len(words) > 0 && words[0] == "VIPs" {
+			vips = append(vips, words[1:]...)
+		}
+	}
+	for _, v := range vips {
+		if addr, _, _ := strings.Cut(v, "/"); held[addr] {
+			f[vipsHeld] = "yes"
+		}
+	}
+}
+
 // vipsHeld is the fact that the node has an address that its own keepalived
 // takes for a VIP.
 const vipsHeld = "vips held"

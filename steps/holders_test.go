@@ -65,10 +65,21 @@ func TestHeldProbe(t *testing.T) {
 				if f[vipsHeld] != tt.want {
 					t.Errorf("%s: held is %q, want %q; it says %q", sh, f[vipsHeld], tt.want, out)
 				}
+				// The other way to ask must come to the same.
+				out, _ = exec.Command(sh, "-uc", strings.ReplaceAll(inForceProbe, keepalivedConf, conf)).Output()
+				f = provision.Facts{"addr lo 127.0.0.1/8": "yes"}
+				if tt.addrs != "" {
+					f[provision.Key("addr", "eth0", tt.addrs)] = "yes"
+				}
+				parseInForce(string(out), f)
+				if f[vipsHeld] != tt.want {
+					t.Errorf("%s: in force is %q, want %q; it says %q", sh, f[vipsHeld], tt.want, out)
+				}
 			}
 		})
 	}
 	posix(t, "held", heldProbe)
+	posix(t, "in force", inForceProbe)
 	posix(t, "holds", holdsAny(p.VIPs()...))
 }
 

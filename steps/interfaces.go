@@ -101,9 +101,12 @@ func (s interfaces) Probe() provision.Probe {
 		},
 		// ip -br: one short line an interface, whatever the number of VLANs
 		Script: `
-echo '== link'; ip -br link show
-echo '== addr'; ip -br -4 addr show
-echo '== route'; ip -4 route show default
+echo '== ip'
+ip -br -force -batch - <<'E'
+link show
+addr show
+route show default
+E
 echo '== vlan'
 [ -r /proc/net/vlan/config ] && cat /proc/net/vlan/config
 echo '== interfaces'

@@ -15,11 +15,9 @@ import (
 //	ifcfg trunk          "up" if somebody's ifcfg file brings the trunk up at boot
 func parseInterfaces(output string, f provision.Facts) error {
 	s := sections(output)
-	for _, l := range s["link"] {
+	link, addr, route := sortIP(s["ip"])
+	for _, l := range link {
 		w := strings.Fields(l)
-		if len(w) < 3 {
-			continue
-		}
 		name, _, _ := strings.Cut(w[0], "@")
 		state := "down"
 		for _, flag := range strings.Split(strings.Trim(w[len(w)-1], "<>"), ",") {
@@ -43,10 +41,10 @@ func parseInterfaces(output string, f provision.Facts) error {
 			f[key] += " vlan " + parent + " " + id
 		}
 	}
-	for _, l := range s["addr"] {
+	for _, l := range addr {
 		parseAddr(strings.Fields(l), f)
 	}
-	for _, l := range s["route"] {
+	for _, l := range route {
 		parseRoute(strings.Fields(l), f)
 	}
 	for _, l := range s["interfaces"] {
@@ -54,6 +52,24 @@ func parseInterfaces(output string, f provision.Facts) error {
 	}
 	parseIfcfg(s["ifcfg"], f)
 	return nil
+}
+
+// sortIP tells the lines of ip -br link, ip -br addr and ip route apart: those of
+// links end with their flags, <UP,...>, those of routes begin with their kind.
+func sortIP(lines []string) (link, addr, route []string) {
+	for _, l := range lines {
+		w := strings.Fields(l)
+		switch {
+		case len(w) == 0:
+		case w[0] == "default":
+			route = append(route, l)
+		case len(w) > 2 && strings.HasPrefix(w[len(w)-1], "<"):
+			link = append(link, l)
+		default:
+			addr = append(addr, l)
+		}
+	}
+	return link, addr, route
 }
 
 // parseAddr reads a line of ip -br addr: NAME STATE ADDRESS/BITS ...; a word

@@ -51,16 +51,14 @@ func TestInterfaceForeignTrunk(t *testing.T) {
 
 func TestInterfacesParse(t *testing.T) {
 	f := provision.Facts{}
-	err := parseInterfaces(`== link
+	err := parseInterfaces(`== ip
 lo               UNKNOWN        00:00:00:00:00:00 <LOOPBACK,UP,LOWER_UP> 
 eth0@if12        UP             02:00:00:00:01:01 <BROADCAST,MULTICAST,UP,LOWER_UP> 
 eth2             DOWN           02:00:00:00:01:03 <NO-CARRIER,BROADCAST,MULTICAST,UP> 
 eth2.2@eth2      LOWERLAYERDOWN 02:00:00:00:01:03 <BROADCAST,MULTICAST> 
-== addr
 lo               UNKNOWN        127.0.0.1/8 
 eth0@if12        UP             192.168.1.1/24 metric 100 192.168.1.10/24 
 ppp0             UNKNOWN        10.9.9.1 peer 10.9.9.2/32 
-== route
 default via 192.168.1.254 dev eth0 proto static metric 100 
 default via 10.0.0.1 dev eth3 metric 200
 == vlan

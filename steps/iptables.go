@@ -1,6 +1,10 @@
 package steps
 
 import (
+	"cmp"
+	"net"
+	"slices"
+	"strconv"
 	"strings"
 
 	"fwprov/inventories"
@@ -88,15 +92,34 @@ func (s iptables) Probe() provision.Probe {
 	}
 }
 
-// sshPortsProbe asks sshd for its ports, and if it does not tell, the session
-// that this runs in.
-const sshPortsProbe = `ports=$(sshd -T | sed -n 's/^port //p' | sort -nu | tr '\n' ' ')
-[ -n "$ports" ] || ports=${SSH_CONNECTION##* }
-echo "ssh $ports"
+// sshPortsProbe prints where sshd is told its ports, and that of the session that
+// this runs in. sshd itself would take longer to tell than all the rest.
+const sshPortsProbe = `echo "ssh ${SSH_CONNECTION##* }"
+grep -shiE '^[[:space:]]*(port|listenaddress)[[:space:]=]' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf
 `
+
+// sshPort reads a line of sshd_config(5), Port or ListenAddress; "" if it names no
+// port.
+func sshPort(line string) string {
+	key, value, _ := strings.Cut(strings.Replace(strings.TrimSpace(line), "=", " ", 1), " ")
+	value = strings.Trim(strings.Fields(value + " -")[0], `"`)
+	if strings.EqualFold(key, "listenaddress") {
+		// host:port, [host]:port, or an address alone.
+		host, port, err := net.SplitHostPort(value)
+		if err != nil || host == "" {
+			return ""
+		}
+		value = port
+	}
+	if n, err := strconv.ParseUint(value, 10, 16); err != nil || n == 0 {
+		return ""
+	}
+	return value
+}
 
 func parseIptables(out string, f provision.Facts) error {
 	drift := map[string]*strings.Builder{"v4": {}, "v6": {}}
+	var ports []string
 	for _, line := range strings.Split(out, "\n") {
 		what, value, _ := strings.Cut(line, " ")
 		switch {
@@ -112,11 +135,19 @@ func parseIptables(out string, f provision.Facts) error {
 			if b := drift[family]; b != nil {
 				b.WriteString(text + "\n")
 			}
-		case what == "divert" && (value == "rule" || value == "route"):
-			f[provision.Key("divert", value)] = "yes"
-		case what == "ssh" && strings.TrimSpace(value) != "":
-			f[provision.Key("ssh", "ports")] = strings.Join(strings.Fields(value), " ")
+		case divertRuleLine.MatchString(line):
+			f[provision.Key("divert", "rule")] = "yes"
+		case divertRouteLine.MatchString(line):
+			f[provision.Key("divert", "route")] = "yes"
+		case what == "ssh":
+			ports = append(ports, sshPort("port "+value))
+		default:
+			ports = append(ports, sshPort(line))
 		}
+	}
+	slices.SortFunc(ports, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	if ports = slices.DeleteFunc(slices.Compact(ports), func(p string) bool { return p == "" }); len(ports) > 0 {
+		f[provision.Key("ssh", "ports")] = strings.Join(ports, " ")
 	}
 	for family, b := range drift {
 		if b.Len() > 0 {

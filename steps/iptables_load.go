@@ -24,11 +24,25 @@ saved() {
 }
 `
 
+// saveAll prints all tables at once, as they come. If that is what it was after the
+// rules were loaded, nothing else has to be looked at: the other records are for a
+// kernel that lists the tables in another order, and for what others add.
+const saveAll = `{ iptables-save; ip6tables-save; } | sed -e '/^#/d' -e 's/ \[[0-9]*:[0-9]*\]$//'`
+
+const allRecord = recordPrefix + "all.loaded"
+
 // rulesProbe prints "rules FAMILY HASH", or "rules FAMILY changed" and how.
 const rulesProbe = saveRules + `[ -e /proc/net/if_inet6 ] && echo "ipv6 yes"
+known=
+` + saveAll + ` | cmp -s - ` + allRecord + ` && known=yes
 for family in v4 v6; do
 	record=` + recordPrefix + `$family.loaded
 	[ -f $record ] || continue
+	if [ -n "$known" ]; then
+		IFS= read -r hash <$record
+		echo "rules $family $hash"
+		continue
+	fi
 	case $family in v4) now=$(saved iptables-save) ;; *) now=$(saved ip6tables-save) ;; esac
 	IFS= read -r hash <$record
 	if [ "$now" = "$(sed 1d $record)" ]; then
@@ -99,6 +113,7 @@ func loadRules(f provision.Facts, families []string) string {
 		b.WriteString("{ sha256sum <" + rulesPath(f, family) + " | cut -d ' ' -f 1; saved " + tool(family) + "-save; } >" + record + ".new\n" +
 			"mv -f " + record + ".new " + record + "\n")
 	}
+	b.WriteString(saveAll + " >" + allRecord + ".new\nmv -f " + allRecord + ".new " + allRecord + "\n")
 	return b.String()
 }
 

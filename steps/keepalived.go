@@ -240,10 +240,10 @@ func (s keepalived) dropIn(f provision.Facts) []byte {
 }
 
 func (keepalived) Probe() provision.Probe {
-	return provision.Probe{Files: keepalivedFiles, Units: []string{peerSocket}, Script: drainProbe + heldProbe,
+	return provision.Probe{Files: keepalivedFiles, Units: []string{peerSocket}, Script: drainProbe + inForceProbe,
 		Parse: func(out string, f provision.Facts) error {
 			parseDrain(out, f)
-			parseHeld(out, f)
+			parseInForce(out, f)
 			if disk, _, _ := strings.Cut(f.Get("file", keepalivedConf), " "); disk != "" && disk == f.Get("loaded", "keepalived.service") {
 				f[runsDisk] = "yes"
 			}

@@ -86,7 +86,7 @@ for p in $need; do
 $q" in *"
 installed $p "*) ;; *) missing=1 ;; esac
 done
-[ -n "$missing" ] || exit 0
+[ -n "$missing" ] || return 0
 if [ $kin = deb ]; then apt-cache policy ` + strings.Join(debianQueried, " ") + `
 elif command -v dnf >/dev/null; then dnf -q -C --setopt=exit_on_lock=1 list --available ` + strings.Join(elQueried, " ") + `
 else yum -q -C --setopt=exit_on_lock=1 list available ` + strings.Join(elQueried, " ") + `; fi

@@ -23,7 +23,6 @@ func (preflight) Name() string { return "preflight" }
 
 // What else preflight finds out, for itself and the steps beside it:
 //
-//	os arch                  uname -m
 //	os state                 what systemd says of the system: running, degraded, starting, offline, ...
 //	os uid                   of the commands that fwprov runs
 //	os clock                 the date, only if it cannot be right
@@ -47,7 +46,8 @@ var diskNeeds = []struct {
 }{{"/", 100 << 10}, {"/var", 100 << 10}, {"/etc", 10 << 10}, {"/run", 4 << 10}}
 
 func (s preflight) Probe() provision.Probe {
-	return provision.Probe{Script: preflightScript(s.pair.Outside.Interface), Parse: parsePreflight}
+	return provision.Probe{Units: []string{"NetworkManager.service", "systemd-networkd.service", "network.service"},
+		Script: preflightScript(s.pair.Outside.Interface), Parse: parsePreflight}
 }
 
 func preflightScript(outside string) string {
@@ -56,9 +56,12 @@ func preflightScript(outside string) string {
 		paths = append(paths, d.path)
 	}
 	return `
-host=$(uname -nrm)
-echo '== uname'; echo "$host"
-echo '== uid'; id -u
+r= host=
+read -r host </proc/sys/kernel/hostname
+read -r r </proc/sys/kernel/osrelease
+echo '== uname'; echo "$host $r"
+echo '== uid'
+while read -r k v _; do [ "$k" = Uid: ] && echo "$v" && break; done </proc/self/status
 echo '== date'; date -u +%Y-%m-%d
 echo '== os'
 for f in /etc/os-release /usr/lib/os-release; do
@@ -68,8 +71,6 @@ for f in /etc/os-release /usr/lib/os-release; do
 done
 echo '== systemd'
 [ -d /run/systemd/system ] && systemctl show -p Version -p SystemState
-echo '== active'
-systemctl is-active NetworkManager.service systemd-networkd.service network.service networking.service
 echo '== command'
 for c in apt-get dnf yum ip ping modprobe nmcli networkctl ifup; do command -v $c >/dev/null && echo $c; done
 [ -r /etc/network/interfaces ] && echo interfaces
@@ -85,7 +86,6 @@ echo name ` + provision.Quote(outside) + `
 echo '== memory'
 while read -r k v _; do [ "$k" = MemTotal: ] && echo "$v" && break; done </proc/meminfo
 echo '== modules'
-r=${host#* }; r=${r%% *}
 for m in ` + strings.Join(kernelModules, " ") + `; do [ -d /sys/module/$m ] && echo /$m.ko; done
 [ -d /proc/net/vlan ] && echo /8021q.ko
 if [ -r "/lib/modules/$r/modules.dep" ]; then
@@ -120,10 +120,9 @@ func parsePreflight(output string, f provision.Facts) error {
 			f[provision.Key(words...)] = value
 		}
 	}
-	if u := strings.Fields(strings.Join(s["uname"], " ")); len(u) == 3 {
+	if u := strings.Fields(strings.Join(s["uname"], " ")); len(u) == 2 {
 		set(u[0], "os", "hostname")
 		set(u[1], "kernel", "release")
-		set(u[2], "os", "arch")
 	}
 	set(first(s["uid"]), "os", "uid")
 	if y, _, _ := strings.Cut(first(s["date"]), "-"); y < "2024" || len(y) != 4 || y > "2100" {
@@ -151,7 +150,7 @@ func parsePreflight(output string, f provision.Facts) error {
 		set("disabled", "os", "selinux")
 	}
 	link := assignments(s["link"])
-	set(networkStack(s["active"], commands, link), "os", "network")
+	set(networkStack(f, commands, link), "os", "network")
 	if name, ok := strings.CutPrefix(first(s["link"]), "name "); ok {
 		set(link["NETWORK_FILE"], "networkd", name)
 	}
@@ -245,9 +244,9 @@ func enterprise(id, like string) bool {
 }
 
 // networkStack is what configures the outside interface, else what runs.
-func networkStack(active []string, commands map[string]bool, link map[string]string) string {
-	is := func(i int) bool { return i < len(active) && strings.TrimSpace(active[i]) == "active" }
-	nm, networkd, ifcfg := is(0), is(1), is(2)
+func networkStack(f provision.Facts, commands map[string]bool, link map[string]string) string {
+	is := func(unit string) bool { return f.Get("unit", unit, "ActiveState") == "active" }
+	nm, networkd, ifcfg := is("NetworkManager.service"), is("systemd-networkd.service"), is("network.service")
 	state := link["ADMIN_STATE"]
 	switch {
 	case nm && link["managed"] == "true":

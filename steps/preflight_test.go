@@ -16,7 +16,7 @@ import (
 )
 
 const preflightDebian = `== uname
-fw01 6.1.0-13-amd64 x86_64
+fw01 6.1.0-13-amd64
 == uid
 0
 == date
@@ -28,11 +28,6 @@ ID=debian
 == systemd
 Version=252.38-1~deb12u1
 SystemState=degraded
-== active
-inactive
-active
-inactive
-active
 == command
 apt-get
 dnf
@@ -60,12 +55,13 @@ tmpfs               100000        0    100000       0% /run
 `
 
 func TestPreflightParse(t *testing.T) {
-	f := provision.Facts{}
+	f := provision.Facts{"unit systemd-networkd.service ActiveState": "active"}
 	if err := parsePreflight(preflightDebian, f); err != nil {
 		t.Fatal(err)
 	}
+	delete(f, "unit systemd-networkd.service ActiveState")
 	want := provision.Facts{
-		"os hostname": "fw01", "kernel release": "6.1.0-13-amd64", "os arch": "x86_64", "os uid": "0",
+		"os hostname": "fw01", "kernel release": "6.1.0-13-amd64", "os uid": "0",
 		"os id": "debian", "os version": "12", "os packages": "apt", "os network": "ifupdown", "os state": "degraded",
 		"os modules": "yes", "version systemd": "252", "kernel memory": "4011234",
 		"kernel nf_conntrack": "yes", "kernel 8021q": "yes", "kernel xt_socket": "yes", "disk /var": "1000",
@@ -94,18 +90,24 @@ func TestNetworkStack(t *testing.T) {
 		link     map[string]string
 		want     string
 	}{
-		{"EL9", []string{on, off, off, off}, cmds("nmcli"), map[string]string{"managed": "true"}, "networkmanager"},
-		{"EL7 with NetworkManager and network.service", []string{on, off, on, off}, cmds("nmcli", "ifup", "network-scripts"), map[string]string{"managed": "true"}, "networkmanager"},
-		{"EL7 without NetworkManager", []string{off, off, on, off}, cmds("ifup", "network-scripts"), nil, "ifcfg"},
-		{"Debian", []string{off, off, off, on}, cmds("ifup", "interfaces"), nil, "ifupdown"},
-		{"Debian with networkd for something else", []string{off, on, off, on}, cmds("ifup", "interfaces"), map[string]string{"ADMIN_STATE": "unmanaged"}, "ifupdown"},
-		{"Debian with NetworkManager for something else", []string{on, off, off, on}, cmds("ifup", "interfaces"), map[string]string{"managed": "false"}, "ifupdown"},
-		{"Ubuntu", []string{off, on, off, off}, cmds(), map[string]string{"ADMIN_STATE": "configured"}, "networkd"},
-		{"addresses from elsewhere", []string{off, on, off, off}, cmds(), nil, "networkd"},
-		{"none", []string{off, off, off, off}, cmds(), nil, ""},
+		{"EL9", []string{on, off, off}, cmds("nmcli"), map[string]string{"managed": "true"}, "networkmanager"},
+		{"EL7 with NetworkManager and network.service", []string{on, off, on}, cmds("nmcli", "ifup", "network-scripts"), map[string]string{"managed": "true"}, "networkmanager"},
+		{"EL7 without NetworkManager", []string{off, off, on}, cmds("ifup", "network-scripts"), nil, "ifcfg"},
+		{"Debian", []string{off, off, off}, cmds("ifup", "interfaces"), nil, "ifupdown"},
+		{"Debian with networkd for something else", []string{off, on, off}, cmds("ifup", "interfaces"), map[string]string{"ADMIN_STATE": "unmanaged"}, "ifupdown"},
+		{"Debian with NetworkManager for something else", []string{on, off, off}, cmds("ifup", "interfaces"), map[string]string{"managed": "false"}, "ifupdown"},
+		{"Ubuntu", []string{off, on, off}, cmds(), map[string]string{"ADMIN_STATE": "configured"}, "networkd"},
+		{"addresses from elsewhere", []string{off, on, off}, cmds(), nil, "networkd"},
+		{"none", []string{off, off, off}, cmds(), nil, ""},
 		{"no systemd", nil, cmds(), nil, ""},
 	} {
-		if got := networkStack(tt.active, tt.commands, tt.link); got != tt.want {
+		f := provision.Facts{}
+		for i, unit := range []string{"NetworkManager.service", "systemd-networkd.service", "network.service"} {
+			if i < len(tt.active) {
+				f[provision.Key("unit", unit, "ActiveState")] = tt.active[i]
+			}
+		}
+		if got := networkStack(f, tt.commands, tt.link); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -215,7 +217,7 @@ func TestPreflightProbeRuns(t *testing.T) {
 	if got := f["os modules"] == "yes"; got != (err == nil) {
 		t.Errorf("os modules is %q, modules.dep: %v", f["os modules"], err)
 	}
-	for _, k := range []string{"kernel memory", "os id", "os uid", "os arch"} {
+	for _, k := range []string{"kernel memory", "os id", "os uid"} {
 		if f[k] == "" {
 			t.Errorf("no %s in %s", k, out)
 		}

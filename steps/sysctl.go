@@ -89,26 +89,24 @@ func interfaceKey(name string) string {
 func (s sysctl) Probe() provision.Probe {
 	var paths []string
 	for _, x := range settings {
-		paths = append(paths, strings.TrimPrefix(procPath(x.Key), "/proc/sys/"))
+		paths = append(paths, procPath(x.Key))
 	}
 	return provision.Probe{
 		Files: []string{sysctlFile, modulesFile},
 		// not with read: some shells read byte by byte, and the kernel gives one only
 		Script: `
-cd /proc/sys || exit
 set -- ` + strings.Join(paths, " ") + `
-echo '== value'; grep -sH '' "$@" net/ipv4/conf/*/` + perInterface + `
 echo '== fixed'; for p; do [ -e $p ] && [ ! -w $p ] && echo $p; done
-echo '== override'
-seen=/; set --
+echo '== value'
+set -- "$@" /proc/sys/net/ipv4/conf/*/` + perInterface + `
+seen=/
 for f in /etc/sysctl.d/*.conf /run/sysctl.d/*.conf /usr/local/lib/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf /lib/sysctl.d/*.conf; do
 	n=${f##*/}
 	case $seen in *"/$n/"*) continue ;; esac
 	seen=$seen$n/
 	[ -f "$f" ] && [ "$n" != ` + path.Base(sysctlFile) + ` ] && set -- "$@" "$f"
 done
-[ $# -gt 0 ] && grep -sHE '^[[:space:]]*-?net[./]' "$@"
-:
+grep -sHE '^[0-9]|^[[:space:]]*-?net[./]' "$@"
 `,
 		Parse: parseSysctl,
 	}
@@ -120,15 +118,21 @@ done
 //	override KEY     "FILE VALUE" of the last file after ours that sets it at boot
 func parseSysctl(output string, f provision.Facts) error {
 	s := sections(output)
+	var overrides []string
 	for _, l := range s["value"] {
-		if p, v, ok := strings.Cut(l, ":"); ok && p != "" && v != "" {
+		p, v, ok := strings.Cut(l, ":")
+		p, kernels := strings.CutPrefix(p, "/proc/sys/")
+		switch {
+		case !kernels:
+			overrides = append(overrides, l)
+		case ok && p != "" && v != "":
 			f[provision.Key("sysctl", keyOf(p))] = strings.Join(strings.Fields(v), " ")
 		}
 	}
 	for _, p := range s["fixed"] {
-		f[provision.Key("fixed", keyOf(p))] = "yes"
+		f[provision.Key("fixed", keyOf(strings.TrimPrefix(p, "/proc/sys/")))] = "yes"
 	}
-	parseOverrides(s["override"], f)
+	parseOverrides(overrides, f)
 	return nil
 }
 

@@ -21,14 +21,13 @@ func TestSysctlFiles(t *testing.T) {
 
 func TestSysctlParse(t *testing.T) {
 	f := provision.Facts{}
-	err := parseSysctl(`== value
-net/ipv4/ip_forward:1
-net/netfilter/nf_conntrack_max:262144
-net/ipv4/conf/eth2.2/send_redirects:1
-net/ipv4/conf/lo/send_redirects:1
-== fixed
-net/netfilter/nf_conntrack_max
-== override
+	err := parseSysctl(`== fixed
+/proc/sys/net/netfilter/nf_conntrack_max
+== value
+/proc/sys/net/ipv4/ip_forward:1
+/proc/sys/net/netfilter/nf_conntrack_max:262144
+/proc/sys/net/ipv4/conf/eth2.2/send_redirects:1
+/proc/sys/net/ipv4/conf/lo/send_redirects:1
 /etc/sysctl.d/99-a.conf:net.ipv4.ip_forward = 1
 /etc/sysctl.d/zz.conf:  -net/ipv4/ip_forward=0
 /etc/sysctl.d/10-early.conf:net.ipv4.tcp_syncookies=0
