@@ -28,6 +28,7 @@ import (
 //	file PATH              FileState of a regular file; "other" and its type for anything else
 //	managed KIND NAME      "STEP DETAIL", from the manifest; for files DETAIL is the hash as written
 //	unit NAME PROPERTY     LoadState, ActiveState, UnitFileState, NeedDaemonReload
+//	clock date             the date, only if it cannot be right
 //	clock off              how far the clock is ahead of fwprov's, in whole hours: "24h", "-3h"; absent within an hour
 //	lost                   what the node could not restore when it last went back; absent if it could, or never did
 //	asked from, asked until  only to a Verifier: when the node was asked, by fwprov's clock, in microseconds

@@ -118,12 +118,16 @@ func (j joined) parse(out string) (Facts, error) {
 // clockNow is only known between parsing a probe and comparing clocks.
 const clockNow = "clock now"
 
-// compareClocks makes the time of a node the fact how far it is off.
+// compareClocks makes the time of a node the fact how far it is off, and tells the
+// date if it cannot be right.
 func compareClocks(f Facts, now time.Time) {
 	seconds, err := strconv.ParseInt(f[clockNow], 10, 62)
 	delete(f, clockNow)
 	if err != nil {
 		return
+	}
+	if t := time.Unix(seconds, 0).UTC(); t.Year() < 2024 || t.Year() > 2100 {
+		f["clock date"] = t.Format(time.DateOnly)
 	}
 	if hours := int64(time.Unix(seconds, 0).Sub(now) / time.Hour); hours != 0 {
 		f["clock off"] = fmt.Sprintf("%dh", hours)

@@ -25,7 +25,6 @@ func (preflight) Name() string { return "preflight" }
 //
 //	os state                 what systemd says of the system: running, degraded, starting, offline, ...
 //	os uid                   of the commands that fwprov runs
-//	os clock                 the date, only if it cannot be right
 //	os readonly              "yes" if /etc cannot be written
 //	os modules               "yes" if the machine has the modules of its running kernel
 //	disk PATH                free space in KiB, only if it is too little
@@ -62,7 +61,6 @@ read -r r </proc/sys/kernel/osrelease
 echo '== uname'; echo "$host $r"
 echo '== uid'
 while read -r k v _; do [ "$k" = Uid: ] && echo "$v" && break; done </proc/self/status
-echo '== date'; date -u +%Y-%m-%d
 echo '== os'
 for f in /etc/os-release /usr/lib/os-release; do
 	[ -r $f ] || continue
@@ -125,9 +123,6 @@ func parsePreflight(output string, f provision.Facts) error {
 		set(u[1], "kernel", "release")
 	}
 	set(first(s["uid"]), "os", "uid")
-	if y, _, _ := strings.Cut(first(s["date"]), "-"); y < "2024" || len(y) != 4 || y > "2100" {
-		set(first(s["date"]), "os", "clock")
-	}
 	rel := assignments(s["os"])
 	set(rel["ID"], "os", "id")
 	set(rel["ID_LIKE"], "os", "like")
@@ -287,14 +282,14 @@ func (s preflight) Plan(f provision.Facts) ([]provision.Change, error) {
 	add(f.Get("os", "packages") == "", "fwprov installs with apt, dnf or yum", "no package manager was found (%s %s)",
 		f.Get("os", "id"), f.Get("os", "version"))
 	add(f.Get("os", "readonly") != "", "dmesg says why; mount -o remount,rw / once that is mended", "/etc cannot be written")
-	add(f.Get("os", "clock") != "", "set the clock, and let an NTP client keep it",
-		"the clock says %s", f.Get("os", "clock"))
+	add(f.Get("clock", "date") != "", "set the clock, and let an NTP client keep it",
+		"the clock says %s", f.Get("clock", "date"))
 	off, behind := strings.CutPrefix(f.Get("clock", "off"), "-")
 	where := "ahead of"
 	if behind {
 		where = "behind"
 	}
-	add(off != "" && f.Get("os", "clock") == "", "set the one that is wrong (timedatectl, date -s), and let an NTP client keep it",
+	add(off != "" && f.Get("clock", "date") == "", "set the one that is wrong (timedatectl, date -s), and let an NTP client keep it",
 		"its clock is %s %s that of the machine fwprov runs on", off, where)
 	for _, d := range diskNeeds {
 		free := f.Get("disk", d.path)

@@ -19,8 +19,6 @@ const preflightDebian = `== uname
 fw01 6.1.0-13-amd64
 == uid
 0
-== date
-2026-03-01
 == os
 PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
 VERSION_ID="12"
@@ -143,7 +141,7 @@ func TestFindings(t *testing.T) {
 		{"no systemd", provision.Facts{"os state": ""}, []string{`systemd does not run the system, its state is ""`}},
 		{"old systemd", provision.Facts{"version systemd": "208"}, []string{"systemd 208 is older than 219"}},
 		{"unknown distribution", provision.Facts{"os packages": "", "os id": "alpine", "os version": "3.20"}, []string{"no package manager was found (alpine 3.20)"}},
-		{"disk and clock", provision.Facts{"disk /var": "1000", "os clock": "1970-01-01", "os readonly": "yes"},
+		{"disk and clock", provision.Facts{"disk /var": "1000", "clock date": "1970-01-01", "os readonly": "yes"},
 			[]string{"/etc cannot be written", "the clock says 1970-01-01", "/var has only 1000 KiB free"}},
 		{"another day", provision.Facts{"clock off": "24h"}, []string{"its clock is 24h ahead of that of the machine fwprov runs on"}},
 		{"yesterday", provision.Facts{"clock off": "-24h"}, []string{"its clock is 24h behind that of the machine fwprov runs on"}},
