@@ -30,24 +30,26 @@ func TestTrips(t *testing.T) {
 	})
 }
 
-// rerun is the price of finding that there is nothing to do.
-var rerun = price{connections: 1, commands: 1, trips: 9}
+// What finding that there is nothing to do costs: seven round trips to log in, one
+// for a session, one for the command. The tenth is the goodbye, whose answer nobody
+// waits for.
+var rerun = price{connections: 1, commands: 1, trips: 10}
 
 // counted runs each command over a line.
 func (r *rig) counted(rtt time.Duration) {
 	l := r.stretch(rtt)
+	n := int(rtt / time.Millisecond)
 	nothing := func() {}
 	r.costs(l, "plan", rerun, nothing, "plan", r.file)
 	r.costs(l, "apply with nothing to do", rerun, nothing, "apply", r.file)
-	r.costs(l, "status", price{}, nothing, "status", r.file)
-	r.costs(l, "verify", price{}, nothing, "verify", "--once", r.file)
-	r.costs(l, "history", price{}, nothing, "history", r.file)
-	rule := fmt.Sprintf("allow \"trip-%d\" {\n  from = \"outside\"\n  to = \"inside\"\n  udp = [%d]\n}", rtt.Milliseconds(), 5000+rtt.Milliseconds())
-	r.add(rule)
-	r.costs(l, "plan of a rule", price{}, nothing, "plan", r.file)
-	r.costs(l, "a rule", price{}, nothing, "apply", r.file)
-	r.costs(l, "a VLAN", price{}, func() { r.add(manyVLANs(100+int(rtt.Milliseconds()), 1)) }, "apply", r.file)
-	r.costs(l, "20 VLANs", price{}, func() { r.add(manyVLANs(200+int(rtt.Milliseconds()), 20)) }, "apply", r.file)
+	r.costs(l, "status", rerun, nothing, "status", r.file)
+	r.costs(l, "verify", rerun, nothing, "verify", "--once", r.file)
+	r.costs(l, "history", rerun, nothing, "history", r.file)
+	r.add(fmt.Sprintf("allow \"trip-%d\" {\n  from = \"outside\"\n  to = \"inside\"\n  udp = [%d]\n}", n, 5000+n))
+	r.costs(l, "plan of a rule", price{1, 2, 13}, nothing, "plan", r.file)
+	r.costs(l, "a rule", price{2, 16, 70}, nothing, "apply", r.file)
+	r.costs(l, "a VLAN", price{2, 21, 88}, func() { r.add(manyVLANs(1000+n, 1)) }, "apply", r.file)
+	r.costs(l, "20 VLANs", price{2, 21, 88}, func() { r.add(manyVLANs(2000+n, 20)) }, "apply", r.file)
 }
 
 // manyVLANs are so many, from an id on.
@@ -78,7 +80,8 @@ func (r *rig) costs(l *line, what string, most price, edit func(), args ...strin
 		c, e := r.logins(n.Name)
 		got := price{c - before[n.Name][0], e - before[n.Name][1], l.taken(n.Name)}
 		r.t.Logf("%s, %s: %d connections, %d commands, %d round trips, %.2fs", what, n.Name, got.connections, got.commands, got.trips, took.Seconds())
-		if most != (price{}) && (got.connections > most.connections || got.commands > most.commands || l.delay > 0 && got.trips > most.trips) {
+		// On a short line what does not wait for an answer is counted as if it did.
+		if got.connections > most.connections || got.commands > most.commands || l.delay > 50*time.Millisecond && got.trips > most.trips {
 			r.t.Errorf("%s: %s: %+v, at most %+v", what, n.Name, got, most)
 		}
 	}

@@ -44,11 +44,9 @@ func join(mark string, probes []namedProbe) joined {
 	b.WriteString(manifestScript)
 	section("stat")
 	b.WriteString("files() {\n\tset -f\n\tIFS='\n'\n\tset -- \"$@\" $managed\n\tset +f\n\tunset IFS\n" +
-		"\tstat -c '%a %u:%g %F|%n' -- \"$@\"\n")
+		"\tstat -c '%Y %a %u:%g %F|%n' -- " + clockFile + " \"$@\"\n")
 	b.WriteString("\tprintf '\\n" + j.mark + "sums\\n'\n\tsha256sum -- \"$@\"\n}\n")
 	b.WriteString("files " + strings.Join(files, " ") + "\n")
-	section("clock")
-	b.WriteString("date +%s\n")
 	section("rollback")
 	b.WriteString(lostScript)
 	section("loaded")
@@ -90,9 +88,6 @@ func (j joined) parse(out string) (Facts, error) {
 	f := Facts{}
 	parseManifest(sections["manifest"], f)
 	parseFiles(sections["stat"], sections["sums"], f)
-	if now := strings.TrimSpace(sections["clock"]); now != "" {
-		f[clockNow] = now
-	}
 	parseLost(sections["rollback"], f)
 	for _, line := range lines(sections["loaded"]) {
 		if unit, hash, ok := strings.Cut(line, " "); ok && unit != "*" {
@@ -114,6 +109,10 @@ func (j joined) parse(out string) (Facts, error) {
 	}
 	return f, nil
 }
+
+// clockFile is modified whenever somebody looks: it tells the time without a process
+// of its own (proc(5): it is made for the process that reads it).
+const clockFile = "/proc/self/stat"
 
 // clockNow is only known between parsing a probe and comparing clocks.
 const clockNow = "clock now"
@@ -166,8 +165,13 @@ func parseFiles(stat, sums string, f Facts) {
 	}
 	for _, line := range lines(stat) {
 		meta, path, ok := strings.Cut(line, "|")
+		seconds, meta, _ := strings.Cut(meta, " ")
 		parts := strings.SplitN(meta, " ", 3)
 		if !ok || len(parts) != 3 || !strings.HasPrefix(path, "/") {
+			continue
+		}
+		if path == clockFile {
+			f[clockNow] = seconds
 			continue
 		}
 		if !strings.HasPrefix(parts[2], "regular") || hashes[path] == "" {

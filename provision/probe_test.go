@@ -29,18 +29,16 @@ vlan	eth2.2	interfaces	made
 nonsense
 
 @m stat
-600 0:0 regular file|/etc/x
-755 0:0 directory|/etc/xd
-777 0:0 symbolic link|/etc/xl
-4755 0:0 regular empty file|/etc/xs
+1795400000 444 0:0 regular empty file|/proc/self/stat
+1 600 0:0 regular file|/etc/x
+1 755 0:0 directory|/etc/xd
+1 777 0:0 symbolic link|/etc/xl
+1 4755 0:0 regular empty file|/etc/xs
 
 @m sums
 Z  /etc/x
 Z  /etc/xl
 Z  /etc/xs
-
-@m clock
-1795400000
 
 @m rollback
 run1

@@ -161,7 +161,7 @@ func (s conntrackd) dropIn(f provision.Facts) []byte {
 // Probe looks for the files and the fail-over scripts.
 func (s conntrackd) Probe() provision.Probe {
 	return provision.Probe{
-		Files:  []string{conntrackdConf, conntrackdDropIn, copiedScript, labelledScript},
+		Files:  append([]string{conntrackdConf, conntrackdDropIn, copiedScript, labelledScript}, strings.Fields(packagedScripts)...),
 		Script: failoverProbe(),
 		Parse:  parseFailover,
 	}

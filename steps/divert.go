@@ -38,12 +38,15 @@ ExecStart=/bin/sh -c 'ip route replace ` + divertRoute + `'
 WantedBy=multi-user.target
 `
 
-// divertProbe prints the rules and table 100, as ip does.
-const divertProbe = `ip -force -batch - <<'E'
-rule show
-route show table 100
-E
-`
+// parseDivert reads a line of ip rule, or of ip route show table 100.
+func parseDivert(line string, f provision.Facts) {
+	switch {
+	case divertRuleLine.MatchString(line):
+		f[provision.Key("divert", "rule")] = "yes"
+	case divertRouteLine.MatchString(line):
+		f[provision.Key("divert", "route")] = "yes"
+	}
+}
 
 var (
 	divertRuleLine  = regexp.MustCompile(`^100:.*fwmark ` + divertMark + ` lookup `)

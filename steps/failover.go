@@ -50,25 +50,29 @@ const findPackaged = "doc=\nfor f in " + packagedScripts + "; do\n\tif [ -f \"$f
 
 func failoverProbe() string {
 	return findPackaged +
-		"if [ -n \"$doc\" ]; then\n\techo \"doc $doc\"\n" +
-		"\tsed " + provision.Quote(scriptEdit) + " \"$doc\" | cmp -s - " + copiedScript + " && echo copied\nfi\n"
+		"[ -n \"$doc\" ] && echo \"doc $doc\"\n" +
+		"read -r from to <" + copyRecord + " && echo \"copied $from $to\"\n"
 }
+
+// copyRecord has the hash of what the script was copied from, "own" for our own, and
+// that of the copy.
+const copyRecord = provision.StateDir + "/primary-backup"
 
 func parseFailover(out string, f provision.Facts) error {
 	content, mode, _ := strings.Cut(f.Get("file", copiedScript), " ")
-	right := content == provision.Hash([]byte(ownScript))
+	source, record := "own", ""
 	for _, line := range strings.Split(out, "\n") {
 		switch what, value, _ := strings.Cut(line, " "); {
 		case what == "doc" && strings.HasPrefix(value, "/"):
 			f[provision.Key("doc", "primary-backup.sh")] = value
-			right = false
+			source, _, _ = strings.Cut(f.Get("file", value), " ")
 		case what == "copied":
-			right = true
+			record = value
 		}
 	}
 	switch {
 	case content == "":
-	case right && mode == "0755 0:0":
+	case record == source+" "+content && mode == "0755 0:0":
 		f[provision.Key("failover", "script")] = "ready"
 	default:
 		f[provision.Key("failover", "script")] = "changed"
@@ -109,5 +113,7 @@ func copyScript() string {
 		"else\n\tprintf %s " + provision.Quote(ownScript) + " >\"$new\"\nfi\n" +
 		"chown 0:0 \"$new\"\nchmod 0755 \"$new\"\n" +
 		"mv -f \"$new\" " + copiedScript + "\n" +
+		"mkdir -p " + provision.StateDir + "\nfrom=own\n[ -z \"$doc\" ] || from=$(sha256sum <\"$doc\")\nto=$(sha256sum <" + copiedScript + ")\n" +
+		"echo \"${from%% *} ${to%% *}\" >" + copyRecord + "\n" +
 		"! command -v restorecon >/dev/null || restorecon " + copiedScript + "\n"
 }

@@ -47,7 +47,8 @@ func TestFailoverScript(t *testing.T) {
 			}
 			sh := func(script string) string {
 				t.Helper()
-				script = strings.NewReplacer("/usr/share/doc/", root+"/usr/share/doc/", " /etc/conntrackd", " "+root+"/etc/conntrackd").Replace(script)
+				script = strings.NewReplacer("/usr/share/doc/", root+"/usr/share/doc/", " /etc/conntrackd", " "+root+"/etc/conntrackd",
+					"<"+copiedScript, "<"+root+copiedScript, provision.StateDir, root+provision.StateDir).Replace(script)
 				out, err := exec.Command("sh", "-c", script).CombinedOutput()
 				if err != nil {
 					t.Fatalf("%v\n%s", err, out)
@@ -59,6 +60,9 @@ func TestFailoverScript(t *testing.T) {
 				if content, err := os.ReadFile(root + copiedScript); err == nil {
 					mode := strings.TrimSpace(sh("stat -c '0%a %u:%g' " + copiedScript))
 					f[provision.Key("file", copiedScript)] = provision.Hash(content) + " " + mode
+				}
+				if tt.doc != "" { // as the test's scripts name it, too
+					f[provision.Key("file", root+tt.doc)] = provision.Hash([]byte(packaged)) + " 0644 0:0"
 				}
 				if err := parseFailover(sh(failoverProbe()+"\ntrue"), f); err != nil {
 					t.Fatal(err)

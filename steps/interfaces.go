@@ -106,6 +106,8 @@ ip -br -force -batch - <<'E'
 link show
 addr show
 route show default
+rule show
+route show table 100
 E
 echo '== vlan'
 [ -r /proc/net/vlan/config ] && cat /proc/net/vlan/config

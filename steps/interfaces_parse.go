@@ -41,6 +41,9 @@ func parseInterfaces(output string, f provision.Facts) error {
 			f[key] += " vlan " + parent + " " + id
 		}
 	}
+	for _, l := range s["ip"] {
+		parseDivert(l, f)
+	}
 	for _, l := range addr {
 		parseAddr(strings.Fields(l), f)
 	}
@@ -55,7 +58,8 @@ func parseInterfaces(output string, f provision.Facts) error {
 }
 
 // sortIP tells the lines of ip -br link, ip -br addr and ip route apart: those of
-// links end with their flags, <UP,...>, those of routes begin with their kind.
+// links end with their flags, <UP,...>, those of addresses have a state such as UP or
+// LOWERLAYERDOWN, those of default routes begin with that word.
 func sortIP(lines []string) (link, addr, route []string) {
 	for _, l := range lines {
 		w := strings.Fields(l)
@@ -65,7 +69,7 @@ func sortIP(lines []string) (link, addr, route []string) {
 			route = append(route, l)
 		case len(w) > 2 && strings.HasPrefix(w[len(w)-1], "<"):
 			link = append(link, l)
-		default:
+		case len(w) > 1 && strings.Trim(w[1], "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "":
 			addr = append(addr, l)
 		}
 	}

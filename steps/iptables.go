@@ -87,7 +87,7 @@ func (s iptables) Probe() provision.Probe {
 		Files: []string{rulesPathIn(true, "v4"), rulesPathIn(true, "v6"), rulesPathIn(false, "v4"), rulesPathIn(false, "v6"), divertPath,
 			"/etc/systemd/system/iptables.service.d/fwprov.conf", "/etc/systemd/system/netfilter-persistent.service.d/fwprov.conf"},
 		Units:  []string{"iptables.service", "ip6tables.service", "netfilter-persistent.service", divertUnit},
-		Script: rulesProbe + divertProbe + sshPortsProbe,
+		Script: rulesProbe + sshPortsProbe,
 		Parse:  parseIptables,
 	}
 }
@@ -95,7 +95,12 @@ func (s iptables) Probe() provision.Probe {
 // sshPortsProbe prints where sshd is told its ports, and that of the session that
 // this runs in. sshd itself would take longer to tell than all the rest.
 const sshPortsProbe = `echo "ssh ${SSH_CONNECTION##* }"
-grep -shiE '^[[:space:]]*(port|listenaddress)[[:space:]=]' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf
+for f in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf; do
+	[ -r "$f" ] || continue
+	while read -r l; do
+		case $l in [Pp][Oo][Rr][Tt][[:space:]=]* | [Ll][Ii][Ss][Tt][Ee][Nn][Aa]*) printf '%s\n' "$l" ;; esac
+	done <"$f"
+done
 `
 
 // sshPort reads a line of sshd_config(5), Port or ListenAddress; "" if it names no
@@ -135,10 +140,6 @@ func parseIptables(out string, f provision.Facts) error {
 			if b := drift[family]; b != nil {
 				b.WriteString(text + "\n")
 			}
-		case divertRuleLine.MatchString(line):
-			f[provision.Key("divert", "rule")] = "yes"
-		case divertRouteLine.MatchString(line):
-			f[provision.Key("divert", "route")] = "yes"
 		case what == "ssh":
 			ports = append(ports, sshPort("port "+value))
 		default:

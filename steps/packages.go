@@ -35,9 +35,10 @@ func (packages) Timeout() time.Duration { return 10 * time.Minute }
 var (
 	debianPackages = []string{"conntrack", "conntrackd", "haproxy", "iptables", "iptables-persistent", "keepalived", "netfilter-persistent"}
 	elPackages     = []string{"conntrack-tools", "haproxy", "iptables-services", "keepalived"}
-	debianQueried  = append(slices.Clone(debianPackages), "iputils-ping")
+	debianQueried  = append(slices.Clone(debianPackages), "iputils-ping", "systemd")
 	// elQueried are also looked for: who provides iptables-services, and iptables.
-	elQueried = []string{"conntrack-tools", "haproxy", "iptables", "iptables-legacy", "iptables-nft", "iptables-nft-services", "iptables-services", "iputils", "keepalived"}
+	// systemd is there, and its package tells its version.
+	elQueried = []string{"conntrack-tools", "haproxy", "iptables", "iptables-legacy", "iptables-nft", "iptables-nft-services", "iptables-services", "iputils", "keepalived", "systemd"}
 	// debianUnits start with their package on Debian unless they are masked.
 	debianUnits = map[string]string{"conntrackd": "conntrackd.service", "haproxy": "haproxy.service",
 		"iptables-persistent": "netfilter-persistent.service", "keepalived": "keepalived.service", "netfilter-persistent": "netfilter-persistent.service"}
@@ -78,7 +79,12 @@ else
 	need='conntrack-tools haproxy keepalived'
 fi
 printf '%s\n' "$q"
-echo '== iptables'; iptables -V
+echo '== iptables'
+v=
+for m in nft legacy; do
+	for d in /usr/sbin /sbin; do [ $d/iptables -ef $d/xtables-$m-multi ] && v=$m; done
+done
+case $v in '') iptables -V ;; *) echo $v ;; esac
 echo '== candidates'
 missing=
 for p in $need; do
@@ -117,6 +123,15 @@ func parsePackages(output string, f provision.Facts) error {
 		if v = upstream(v); v != "" {
 			f[provision.Key("version", d.name)] = v
 		}
+	}
+	if v := digits(upstream(installed["systemd"])); v != "" {
+		f["version systemd"] = v
+	}
+	switch first(s["iptables"]) {
+	case "nft":
+		f["variant iptables"] = "nf_tables"
+	case "legacy":
+		f["variant iptables"] = "legacy"
 	}
 	// iptables v1.8.9 (nf_tables); before 1.8 there was one kind only
 	if w := strings.Fields(first(s["iptables"])); len(w) >= 2 && w[0] == "iptables" {

@@ -106,7 +106,7 @@ func (s sysctl) Undo() provision.Undo {
 
 // Undo keeps the copy of the fail-over script.
 func (s conntrackd) Undo() provision.Undo {
-	return provision.Undo{Files: []string{copiedScript}, Restore: "rm -f " + copiedScript + ".??????\n"}
+	return provision.Undo{Files: []string{copiedScript, copyRecord}, Restore: "rm -f " + copiedScript + ".??????\n"}
 }
 
 // rulesUndoUnits load rules, or take them away.
@@ -122,7 +122,7 @@ var rulesUndoUnits = []string{firewalldUnit, "iptables.service", "ip6tables.serv
 func (s iptables) Undo() provision.Undo {
 	units := strings.Join(rulesUndoUnits, " ")
 	return provision.Undo{
-		Files: []string{recordPrefix + "v4.loaded", recordPrefix + "v6.loaded"},
+		Files: []string{recordPrefix + "v4.loaded", recordPrefix + "v6.loaded", allRecord},
 		Units: rulesUndoUnits,
 		Save: `for tool in iptables ip6tables; do
 	: >$tool
