@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"os/exec"
@@ -78,13 +79,14 @@ func benchRerun(t *testing.T, rounds int) {
 	r := up(t, "bench", lab.EL, benchInventory(20, 5))
 	r.apply()
 	r.holder(20 * time.Second)
-	play := r.playbook()
-	play()
+	play := r.playbook(r.harvest())
+	play(false)() // modes and folders that are not fwprov's business
 	race(t, "rerun, 20 VLANs, 5 services", rounds,
 		&contender{name: "two bare ssh", run: r.bareSSH("")},
 		&contender{name: "fwprov plan", run: r.timedRun("plan", r.file)},
 		&contender{name: "fwprov apply", run: r.timedRun("apply", r.file)},
-		&contender{name: "ansible, pipelining", run: play})
+		&contender{name: "ansible, pipelining", run: play(false)},
+		&contender{name: "ansible, mitogen", run: play(true)})
 	l := r.stretch(100 * time.Millisecond)
 	race(t, "rerun over 100 ms", rounds,
 		&contender{name: "two bare ssh", run: r.bareSSH(l.config)},
@@ -105,46 +107,57 @@ func benchChanges(t *testing.T, rounds int) {
 	r := up(t, "bench-change", lab.EL, benchInventory(20, 5))
 	r.apply()
 	r.holder(20 * time.Second)
-	n := 0
-	// A server more, and at the next run one less.
-	server := func() {
-		n++
-		src := string(benchInventory(20, 5))
-		if n%2 == 1 {
-			src = strings.Replace(src, "server \"two\" {", "server \"three\" { address = \"10.10.2.3\" }\n  server \"two\" {", 1)
-		}
-		r.writeSync([]byte(src))
-	}
-	vlan := func() {
-		n++
-		r.writeSync(benchInventory(20+n%2, 5))
-	}
+	two := benchInventory(20, 5)
 	for _, c := range []struct {
-		what   string
-		change func()
-	}{{"one changed file", server}, {"one VLAN more or less", vlan}} {
+		what  string
+		other []byte
+	}{
+		{"one changed file", bytes.Replace(two, []byte("server \"two\" {"), []byte("server \"three\" { address = \"10.10.2.3\" }\n  server \"two\" {"), 1)},
+		{"one VLAN more or less", benchInventory(21, 5)},
+	} {
+		// Both states, as fwprov makes them, for Ansible to bring back and forth.
+		plays := make([]func() time.Duration, 2)
+		for i, src := range [][]byte{c.other, two} {
+			r.writeSync(src)
+			r.apply()
+			plays[i] = r.playbook(r.harvest())(false)
+			plays[i]()
+		}
+		n, m := 0, 0
 		race(t, c.what, rounds,
 			&contender{name: "two bare ssh", run: r.bareSSH("")},
-			&contender{name: "fwprov apply", run: func() time.Duration { c.change(); return r.timedRun("apply", r.file)() }},
-			&contender{name: "ansible, pipelining", run: func() time.Duration { c.change(); return r.playbook()() }},
-			&contender{name: "fwprov again", run: func() time.Duration { return r.timedRun("apply", r.file)() }})
+			&contender{name: "fwprov apply", run: func() time.Duration {
+				r.writeSync([][]byte{c.other, two}[n%2])
+				n++
+				return r.timedRun("apply", r.file)()
+			}},
+			&contender{name: "ansible, pipelining", run: func() time.Duration {
+				m++
+				return plays[m%2]() // back to where it was
+			}},
+			&contender{name: "fwprov puts it right", run: func() time.Duration { return r.timedRun("apply", r.file)() }})
 	}
 }
 
 func benchInstall(t *testing.T, rounds int) {
+	var files string
+	var list [][2]string
 	fresh := func(do func(r *rig) time.Duration) func() time.Duration {
 		return func() (d time.Duration) {
 			t.Run("fresh", func(t *testing.T) { d = do(up(t, "bench-install", lab.EL, benchInventory(20, 5))) })
 			return d
 		}
 	}
+	r := up(t, "bench-model", lab.EL, benchInventory(20, 5))
+	r.apply()
+	files, list = r.harvest()
 	race(t, "first install", rounds,
-		&contender{name: "shell script", run: fresh((*rig).script)},
+		&contender{name: "shell script", run: fresh(func(r *rig) time.Duration { return r.script(files) })},
 		&contender{name: "fwprov apply", run: fresh(func(r *rig) time.Duration { return r.timedRun("apply", r.file)() })},
-		&contender{name: "ansible, pipelining", run: fresh(func(r *rig) time.Duration { return r.playbook()() })})
+		&contender{name: "ansible, pipelining", run: fresh(func(r *rig) time.Duration { return r.playbook(files, list)(false)() })})
 }
 
-// timed times a command of the admin host, which must succeed.
+// timedCommand times a command of the admin host, which must succeed.
 func (r *rig) timedCommand(cmd *exec.Cmd) time.Duration {
 	r.t.Helper()
 	var out bytes.Buffer
@@ -184,52 +197,68 @@ func (r *rig) bareSSH(config string) func() time.Duration {
 	}
 }
 
-// render writes the files of both nodes, and returns where.
-func (r *rig) render() string {
+// harvest takes the files that fwprov has put on both nodes, with their modes, for the
+// others to put there. It returns the folder and, for the first node, mode and path.
+func (r *rig) harvest() (dir string, files [][2]string) {
 	r.t.Helper()
-	dir := filepath.Join(r.t.TempDir(), "files")
-	r.ends(0, "render", r.file, "--assume", "el9", "--show-secrets", "-o", dir, "--quiet")
-	return dir
+	dir = filepath.Join(r.t.TempDir(), "files")
+	for i, n := range r.pair.Nodes {
+		root := filepath.Join(dir, n.Name)
+		if err := os.MkdirAll(root, 0o700); err != nil {
+			r.t.Fatal(err)
+		}
+		const list = "{ sed -n 's/^file\t\\([^\t]*\\)\t.*/\\1/p' /var/lib/fwprov/manifest; echo /etc/conntrackd/primary-backup.sh; } | "
+		archive := filepath.Join(root, "..", n.Name+".tar")
+		text := r.on(n.Name, list+"tar -C / -T - -cf - 2>/dev/null | base64 -w 0")
+		data, err := base64.StdEncoding.DecodeString(text)
+		if err == nil {
+			err = os.WriteFile(archive, data, 0o600)
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if out, err := exec.Command("tar", "-C", root, "-xf", archive).CombinedOutput(); err != nil {
+			r.t.Fatalf("%v: %s", err, out)
+		}
+		if i > 0 {
+			continue
+		}
+		for line := range strings.Lines(r.on(n.Name, list+"xargs stat -c '0%a %n'")) {
+			mode, path, _ := strings.Cut(strings.TrimSpace(line), " ")
+			files = append(files, [2]string{mode, path})
+		}
+	}
+	return dir, files
 }
 
-// script installs by a shell script over ssh, both nodes side by side.
-func (r *rig) script() time.Duration {
+// script installs by a shell script over ssh, both nodes side by side. The files are
+// in archives of dir.
+func (r *rig) script(dir string) time.Duration {
 	r.t.Helper()
-	dir := r.render()
 	install, err := filepath.Abs("bench/install.sh")
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	var b strings.Builder
 	for _, n := range r.pair.Nodes {
-		fmt.Fprintf(&b, "tar -C %s/%s -cf - . | ssh -F %s/.ssh/config %s \"$(cat %s)\" & pids=\"$pids $!\"\n", dir, n.Name, r.lab.Home(), n.Name, install)
+		fmt.Fprintf(&b, "ssh -F %s/.ssh/config %s \"$(cat %s)\" <%s/%[2]s.tar & pids=\"$pids $!\"\n", r.lab.Home(), n.Name, install, dir)
 	}
 	b.WriteString("for p in $pids; do wait $p || exit 1; done\n")
 	return r.timedCommand(r.lab.AdminCommand(context.Background(), "sh", "-c", b.String()))
 }
 
-// playbook prepares the job for Ansible, and returns what runs it.
-func (r *rig) playbook() func() time.Duration {
+// playbook prepares the job for Ansible, and returns what runs it, with mitogen if
+// asked.
+func (r *rig) playbook(files string, list [][2]string) func(mitogen bool) func() time.Duration {
 	r.t.Helper()
-	files := r.render()
 	dir := filepath.Dir(files)
 	book, err := os.ReadFile("bench/playbook.yml")
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var paths []string
-	root := filepath.Join(files, r.pair.Nodes[0].Name)
-	if err := filepath.WalkDir(root, func(p string, d os.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			paths = append(paths, strings.TrimPrefix(p, root))
-		}
-		return err
-	}); err != nil {
-		r.t.Fatal(err)
-	}
 	for name, content := range map[string]string{
 		"playbook.yml":             string(book),
-		"group_vars/firewalls.yml": groupVars(paths),
+		"group_vars/firewalls.yml": groupVars(list),
 		"hosts": fmt.Sprintf("[firewalls]\n%s\n%s\n[firewalls:vars]\nansible_user=root\nansible_python_interpreter=/usr/bin/python3\n",
 			r.pair.Nodes[0].Name, r.pair.Nodes[1].Name),
 		"ansible.cfg": fmt.Sprintf("[defaults]\ninventory = hosts\nforks = 10\n[ssh_connection]\npipelining = True\nssh_args = -F %s/.ssh/config -o ControlMaster=auto -o ControlPersist=60s\ncontrol_path_dir = %s/cp\n", r.lab.Home(), dir),
@@ -242,44 +271,63 @@ func (r *rig) playbook() func() time.Duration {
 			r.t.Fatal(err)
 		}
 	}
-	return func() time.Duration {
-		cmd := r.lab.AdminCommand(context.Background(), "ansible-playbook", "playbook.yml")
-		cmd.Dir = dir
-		cmd.Env = append(cmd.Env, "ANSIBLE_CONFIG="+filepath.Join(dir, "ansible.cfg"))
-		return r.timedCommand(cmd)
+	return func(mitogen bool) func() time.Duration {
+		return func() time.Duration {
+			cmd := r.lab.AdminCommand(context.Background(), "ansible-playbook", "playbook.yml")
+			cmd.Dir = dir
+			cmd.Env = append(cmd.Env, "ANSIBLE_CONFIG="+filepath.Join(dir, "ansible.cfg"))
+			if mitogen {
+				cmd.Env = append(cmd.Env, "ANSIBLE_STRATEGY_PLUGINS="+mitogenPlugins, "ANSIBLE_STRATEGY=mitogen_linear")
+			}
+			return r.timedCommand(cmd)
+		}
 	}
 }
 
+// mitogenPlugins is where Debian's ansible-mitogen has them.
+const mitogenPlugins = "/usr/lib/python3/dist-packages/ansible_mitogen/plugins/strategy"
+
 // groupVars tells the playbook which files there are.
-func groupVars(paths []string) string {
+func groupVars(list [][2]string) string {
 	lists := map[string][]string{}
-	for _, p := range paths {
+	for _, f := range list {
+		mode, p := f[0], f[1]
+		kind := "others"
 		switch {
 		case strings.HasPrefix(p, "/etc/NetworkManager/"):
-			lists["networks"] = append(lists["networks"], p)
+			kind = "networks"
 		case strings.HasPrefix(p, "/etc/sysctl.d/"):
-			lists["sysctls"] = append(lists["sysctls"], p)
+			kind = "sysctls"
 		case strings.HasPrefix(p, "/etc/systemd/"):
-			lists["units"] = append(lists["units"], p)
+			kind = "units"
 		case strings.HasPrefix(p, "/etc/sysconfig/"):
-			lists["rules"] = append(lists["rules"], p)
+			kind = "rules"
 		case strings.HasSuffix(p, ".sh"):
-			lists["scripts"] = append(lists["scripts"], p)
+			kind = "scripts"
 		}
+		lists[kind] = append(lists[kind], fmt.Sprintf("{path: %q, mode: %q}", p, mode))
 		if name := filepath.Base(p); strings.HasPrefix(name, "fwprov-") && (strings.HasSuffix(name, ".service") || strings.HasSuffix(name, ".socket")) && !strings.Contains(name, "@") {
 			lists["own_units"] = append(lists["own_units"], name)
 		}
-		// Those of packages that come later, and of units.
-		if dir := filepath.Dir(p); (strings.HasSuffix(dir, ".d") && dir != "/etc/sysctl.d" || strings.HasPrefix(dir, "/usr/libexec")) && !slices.Contains(lists["folders"], dir) {
+		// Those of units: packages bring the others.
+		if dir := filepath.Dir(p); strings.HasSuffix(dir, ".service.d") && !slices.Contains(lists["folders"], dir) {
 			lists["folders"] = append(lists["folders"], dir)
 		}
 	}
 	var b strings.Builder
-	for _, name := range []string{"folders", "networks", "sysctls", "units", "scripts", "rules", "own_units"} {
+	for _, name := range []string{"folders", "networks", "sysctls", "units", "scripts", "rules", "others", "own_units"} {
+		if len(lists[name]) == 0 {
+			fmt.Fprintf(&b, "%s: []\n", name)
+			continue
+		}
 		fmt.Fprintf(&b, "%s:\n", name)
 		for _, p := range lists[name] {
-			fmt.Fprintf(&b, "  - %q\n", p)
+			fmt.Fprintf(&b, "  - %s\n", p)
 		}
+	}
+	b.WriteString("modes:\n")
+	for _, f := range list {
+		fmt.Fprintf(&b, "  %q: %q\n", f[1], f[0])
 	}
 	return b.String()
 }

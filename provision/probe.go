@@ -71,9 +71,30 @@ func join(mark string, probes []namedProbe) joined {
 }
 
 // manifestScript prints the manifest and sets managed to the files in it. The shell
-// reads it by itself: a process would cost more.
-const manifestScript = "managed=\nwhile IFS= read -r l; do\n\tprintf '%s\\n' \"$l\"\n" +
-	"\tcase $l in 'file\t'*) l=${l#file\t} managed=\"$managed\n${l%%\t*}\" ;; esac\ndone <" + Manifest + "\n"
+// reads the beginning by itself, which takes no process but a system call a byte; a
+// long rest is read at once.
+const manifestScript = `managed= n=0
+note() {
+	case $1 in 'file	'*) set -- "${1#file	}"; managed="$managed
+${1%%	*}" ;; esac
+}
+{
+	while [ $n -lt 100 ] && IFS= read -r l; do
+		printf '%s\n' "$l"
+		note "$l"
+		n=$((n + 1))
+	done
+	if [ $n -ge 100 ]; then
+		rest=$(cat)
+		printf '%s\n' "$rest"
+		set -f
+		IFS='
+'
+		for l in $rest; do note "$l"; done
+		set +f
+		unset IFS
+	fi
+} <` + Manifest + "\n"
 
 // scriptHead opens every script that runs on a node: tools speak English, and
 // an ordinary user's sudo finds those of the administrator.
