@@ -17,7 +17,9 @@ import (
 
 // A master of ssh (ControlMaster) is asked for sessions as ssh itself asks, see
 // PROTOCOL.mux of OpenSSH: each is a connection to its socket, by which the master
-// is handed the three files of the session. A session is two round trips.
+// is handed the three files of the session. A session is two round trips. The
+// master looks after the connection to the node (ServerAliveInterval); here every
+// wait has its deadline.
 //
 // The other way that masters know, the proxy mode of ssh.NewControlClientConn,
 // harms the operator. A master dies, and all sessions with it, when such a
@@ -44,10 +46,8 @@ const (
 // maxMux bounds in bytes what a master says at once.
 const maxMux = 64 << 10
 
-// master is a connection of ssh that is ridden.
-type master struct {
-	path string
-}
+// master is an ssh whose connection is ridden.
+type master struct{ path string }
 
 // connect opens a connection to the master. It fails where there is none, or none
 // that may be trusted.
@@ -138,7 +138,8 @@ func (p *passenger) close() {
 	})
 }
 
-// start asks the master for a session.
+// start asks the master for a session that runs a command line or, of SFTP, a
+// subsystem.
 func (m *master) start(line string, subsystem bool) (*passenger, error) {
 	conn, err := m.connect(context.Background())
 	if err != nil {
