@@ -170,7 +170,10 @@ func TestMaster(t *testing.T) {
 		<-begun
 		c.Close()
 	}
-	m.rides(mustDial(t, target, opts), true)
+	loud := mustDial(t, target, opts)
+	m.rides(loud, true)
+	_, err = loud.Exec(t.Context(), Command{Script: "while echo y; do :; done", MaxOutput: 1000})
+	wantError(t, err, "more than 1000 bytes")
 	if !m.lives() {
 		t.Error("the master has died")
 	}
