@@ -24,7 +24,7 @@ import (
 // The other way that masters know, the proxy mode of ssh.NewControlClientConn,
 // harms the operator. A master dies, and all sessions with it, when such a
 // client leaves after the server has refused it a session ("no remote_id", up to
-// 9.x at least), which MaxSessions 1 is enough for. And it asks nobody where
+// 10.0 at least), which MaxSessions 1 is enough for. And it asks nobody where
 // ControlMaster is "ask".
 
 // Messages of the protocol.
