@@ -115,9 +115,11 @@ func (r *rig) runner(names []string) *provision.Runner {
 	for _, n := range r.pair.Nodes {
 		run.Nodes = append(run.Nodes, provision.Node{Name: n.Name, Steps: steps.For(r.pair, n)})
 	}
-	run.Dial = func(ctx context.Context, node string) (provision.Conn, error) {
+	run.Dial = func(ctx context.Context, node string, fresh bool) (provision.Conn, error) {
 		n, _ := r.pair.Node(node)
-		return remote.Dial(ctx, remote.Target{Node: node, Host: n.SSHHost, User: "ops", Sudo: true}, opts)
+		o := opts
+		o.Fresh = fresh
+		return remote.Dial(ctx, remote.Target{Node: node, Host: n.SSHHost, User: "ops", Sudo: true}, o)
 	}
 	return run
 }

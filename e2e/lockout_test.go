@@ -24,8 +24,8 @@ const confirmTimeout = 5 * time.Second
 func TestLockout(t *testing.T) {
 	t.Parallel()
 	for image, cases := range map[string][]func(*rig){
-		lab.EL:     {(*rig).rulesShutOut, (*rig).addressTaken, (*rig).routeBroken, (*rig).killedBeforeConfirming, (*rig).rebootWhilePending},
-		lab.Debian: {(*rig).rulesShutOut, (*rig).addressTaken, (*rig).rebootWhilePending},
+		lab.EL:     {(*rig).rulesShutOut, (*rig).masterShutOut, (*rig).addressTaken, (*rig).routeBroken, (*rig).killedBeforeConfirming, (*rig).rebootWhilePending},
+		lab.Debian: {(*rig).rulesShutOut, (*rig).masterShutOut, (*rig).addressTaken, (*rig).rebootWhilePending},
 	} {
 		t.Run(image, func(t *testing.T) {
 			t.Parallel()

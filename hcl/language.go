@@ -120,7 +120,8 @@ func variableBlock() blockType {
 func sshBlock() blockType {
 	return blockType{
 		name: "ssh",
-		doc:  "How the nodes are reached. Whatever it leaves out is what ~/.ssh/config says, else what OpenSSH does.",
+		doc: "How the nodes are reached. Whatever it leaves out is what ~/.ssh/config says, else what OpenSSH does. A connection " +
+			"that `ssh` shares (ControlPath) is used where there is one, see [secrets.md](secrets.md#controlmaster); not with `known_hosts` or `proxy_jump`.",
 		attrs: []attrType{
 			{name: "user", def: "ssh_config, else root", doc: "Login name."},
 			{name: "port", kind: kindNumber, def: "ssh_config, else 22", doc: "1 to 65535."},

@@ -251,8 +251,8 @@ func TestAnswerToTheConfirmationIsLost(t *testing.T) {
 			m := guardMachine(t)
 			r := runner(map[string]*machine{"fw01": m}, guardSteps(switchStep{}), nil)
 			dial, left := r.Dial, c.lost
-			r.Dial = func(ctx context.Context, node string) (Conn, error) {
-				if _, err := dial(ctx, node); err != nil {
+			r.Dial = func(ctx context.Context, node string, fresh bool) (Conn, error) {
+				if _, err := dial(ctx, node, fresh); err != nil {
 					return nil, err
 				}
 				return deaf{m, func(script string) bool {
@@ -289,8 +289,8 @@ func TestSlowWayBackIsWaitedFor(t *testing.T) {
 			m := guardMachine(t)
 			r := runner(map[string]*machine{"fw01": m}, guardSteps(switchStep{fail: true}), nil)
 			dial, ends := r.Dial, r.Now().Add(c.stuck)
-			r.Dial = func(ctx context.Context, node string) (Conn, error) {
-				if _, err := dial(ctx, node); err != nil {
+			r.Dial = func(ctx context.Context, node string, fresh bool) (Conn, error) {
+				if _, err := dial(ctx, node, fresh); err != nil {
 					return nil, err
 				}
 				return stuck{m, func() bool { return r.Now().Before(ends) }}, nil
@@ -328,8 +328,8 @@ func TestWhatCouldNotBeRestoredIsHarmless(t *testing.T) {
 	r := runner(map[string]*machine{"fw01": m}, guardSteps(switchStep{fail: true}), nil)
 	r.Redact = func(s string) string { return strings.ReplaceAll(s, "hunter2", "(sensitive)") }
 	dial := r.Dial
-	r.Dial = func(ctx context.Context, node string) (Conn, error) {
-		if _, err := dial(ctx, node); err != nil {
+	r.Dial = func(ctx context.Context, node string, fresh bool) (Conn, error) {
+		if _, err := dial(ctx, node, fresh); err != nil {
 			return nil, err
 		}
 		return talkative{m}, nil

@@ -57,8 +57,8 @@ func bounded(s string) string {
 }
 
 // dial opens a connection whose words are clean.
-func (r *Runner) dial(ctx context.Context, node string) (Conn, error) {
-	c, err := r.Dial(ctx, node)
+func (r *Runner) dial(ctx context.Context, node string, fresh bool) (Conn, error) {
+	c, err := r.Dial(ctx, node, fresh)
 	if err != nil {
 		return nil, r.heard(err)
 	}

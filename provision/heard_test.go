@@ -125,18 +125,19 @@ func (babbler) Exec(context.Context, remote.Command) (remote.Result, error) {
 	return remote.Result{Code: 1, Stderr: []byte(nasty)}, nil
 }
 func (babbler) Upload(context.Context, []remote.File) error { return errors.New(nasty) }
+func (babbler) Rides() string                               { return "" }
 func (babbler) Close() error                                { return nil }
 
 func TestConnectionsAreClean(t *testing.T) {
 	r := runner(map[string]*machine{"fw01": newMachine(t)}, func(string) []Step { return nil }, nil)
 	r.Redact = func(s string) string { return strings.ReplaceAll(s, heardSecret, "(sensitive)") }
 	sentinel := errors.New(nasty)
-	r.Dial = func(context.Context, string) (Conn, error) { return nil, fmt.Errorf("dial: %w", sentinel) }
+	r.Dial = func(context.Context, string, bool) (Conn, error) { return nil, fmt.Errorf("dial: %w", sentinel) }
 	_, err := r.exec(context.Background(), "fw01", "try", fileTimeout, remote.Command{Script: "x"})
 	if wantClean(t, "dial", err.Error()); !errors.Is(err, sentinel) {
 		t.Error("the cause is lost")
 	}
-	r.Dial = func(context.Context, string) (Conn, error) { return babbler{}, nil }
+	r.Dial = func(context.Context, string, bool) (Conn, error) { return babbler{}, nil }
 	_, err = r.exec(context.Background(), "fw01", "try", fileTimeout, remote.Command{Script: "x"})
 	if wantClean(t, "exec", err.Error()); !strings.Contains(err.Error(), "(sensitive)") {
 		t.Error(err)

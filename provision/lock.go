@@ -74,9 +74,13 @@ type lock struct {
 }
 
 // Lock takes the locks of all nodes, one after the other, so that of several
-// operators one gets them all. It waits for each at most wait. The error is a
-// *LockedError if somebody else holds one; then none is held.
+// operators one gets them all. It waits for each at most wait. From then on the
+// nodes are reached by connections of our own. The error is a *LockedError if
+// somebody else holds one; then none is held.
 func (r *Runner) Lock(ctx context.Context, wait time.Duration) error {
+	if err := each(r.Nodes, func(_ int, n Node) error { return r.own(ctx, n.Name) }); err != nil {
+		return err
+	}
 	for _, n := range r.Nodes {
 		if r.locks[n.Name] != nil {
 			continue

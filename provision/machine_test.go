@@ -126,6 +126,8 @@ func (m *machine) Exec(ctx context.Context, cmd remote.Command) (remote.Result, 
 	return res, err
 }
 
+func (m *machine) Rides() string { return "" }
+
 func (m *machine) Upload(_ context.Context, files []remote.File) error {
 	for _, f := range files {
 		if err := os.WriteFile(m.root+f.Path, f.Content, f.Mode); err != nil {
@@ -159,7 +161,7 @@ func runner(machines map[string]*machine, steps func(node string) []Step, events
 	clock := time.Unix(0, 0)
 	r := &Runner{
 		ID: "testrun",
-		Dial: func(_ context.Context, node string) (Conn, error) {
+		Dial: func(_ context.Context, node string, _ bool) (Conn, error) {
 			m := machines[node]
 			m.dials++
 			if m.cut {

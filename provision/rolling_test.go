@@ -342,8 +342,8 @@ func TestConfirmedTogether(t *testing.T) {
 			d.together = "the language"
 			r := d.runner()
 			dial := r.Dial
-			r.Dial = func(ctx context.Context, node string) (Conn, error) {
-				if _, err := dial(ctx, node); err != nil {
+			r.Dial = func(ctx context.Context, node string, fresh bool) (Conn, error) {
+				if _, err := dial(ctx, node, fresh); err != nil {
 					return nil, err
 				}
 				return spoiled{d.machines[node], func(script string) bool { return tt.spoil(d, r, node, script) }}, nil

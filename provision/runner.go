@@ -17,6 +17,8 @@ import (
 type Conn interface {
 	Exec(context.Context, remote.Command) (remote.Result, error)
 	Upload(context.Context, []remote.File) error
+	// Rides returns whose connection this is, if it is not one of its own.
+	Rides() string
 	Close() error
 }
 
@@ -35,8 +37,9 @@ type Runner struct {
 	Others []Node
 	// Force changes a node that holds the traffic even if nobody could take over.
 	Force bool
-	// Dial opens a new connection to a node; it owns the time-out of doing so.
-	Dial func(ctx context.Context, node string) (Conn, error)
+	// Dial opens a new connection to a node; it owns the time-out of doing so. A
+	// fresh one is made now, all the way, and does not ride another.
+	Dial func(ctx context.Context, node string, fresh bool) (Conn, error)
 	// Roles tells what each node is, from the facts of those that answered.
 	Roles func(map[string]Facts) map[string]Role
 	// Unused tells from the same facts whether nobody can be using the nodes yet:
@@ -69,7 +72,8 @@ type Runner struct {
 
 	mu     sync.Mutex // serialises Emit, and guards what follows
 	conns  map[string]Conn
-	parked []Conn // connections that hold a lock and are otherwise not used any more
+	owned  map[string]bool // nodes to which all connections are fresh from now on
+	parked []Conn          // connections that hold a lock and are otherwise not used any more
 	locks  map[string]*lock
 }
 
@@ -108,13 +112,13 @@ func (r *Runner) emit(e Event) {
 // conn returns the node's open connection, or opens one.
 func (r *Runner) conn(ctx context.Context, node string) (Conn, error) {
 	r.mu.Lock()
-	c := r.conns[node]
+	c, fresh := r.conns[node], r.owned[node]
 	r.mu.Unlock()
 	if c != nil {
 		return c, nil
 	}
 	r.emit(Event{Event: Connecting, Node: node})
-	c, err := r.dial(ctx, node)
+	c, err := r.dial(ctx, node, fresh)
 	if err != nil {
 		return nil, err
 	}
@@ -138,11 +142,33 @@ func (r *Runner) drop(node string) {
 	}
 }
 
-// renew opens a new connection to a node and keeps the old one open, since it
-// may hold the node's lock.
+// own makes sure that a node is reached by connections of our own from now on.
+// Whether a node that was changed can still be reached is proven by a new one
+// alone, so that must be possible before anything is changed: one that can only be
+// reached by riding another would always go back.
+func (r *Runner) own(ctx context.Context, node string) error {
+	r.mu.Lock()
+	if r.owned == nil {
+		r.owned = map[string]bool{}
+	}
+	r.owned[node] = true
+	c := r.conns[node]
+	r.mu.Unlock()
+	if c == nil || c.Rides() == "" {
+		return nil
+	}
+	if err := r.renew(ctx, node); err != nil {
+		return fmt.Errorf("node %s: so far it was reached by way of the ssh at %s, but a change is confirmed over a connection that fwprov makes by itself, and it cannot; nothing was changed: %w",
+			node, c.Rides(), err)
+	}
+	return nil
+}
+
+// renew opens a new connection to a node, a fresh one, and keeps the old one open,
+// since it may hold the node's lock.
 func (r *Runner) renew(ctx context.Context, node string) error {
 	r.emit(Event{Event: Connecting, Node: node})
-	c, err := r.dial(ctx, node)
+	c, err := r.dial(ctx, node, true)
 	if err != nil {
 		return err
 	}

@@ -37,8 +37,8 @@ func TestOneSession(t *testing.T) {
 	m := guardMachine(t)
 	r := runner(map[string]*machine{"fw01": m}, guardSteps(switchStep{}), nil)
 	dial := r.Dial
-	r.Dial = func(ctx context.Context, node string) (Conn, error) {
-		if _, err := dial(ctx, node); err != nil {
+	r.Dial = func(ctx context.Context, node string, fresh bool) (Conn, error) {
+		if _, err := dial(ctx, node, fresh); err != nil {
 			return nil, err
 		}
 		return &narrow{machine: m}, nil

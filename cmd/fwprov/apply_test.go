@@ -81,6 +81,8 @@ func (s shell) Exec(ctx context.Context, c remote.Command) (remote.Result, error
 	return res, err
 }
 
+func (shell) Rides() string { return "" }
+
 func (shell) Upload(context.Context, []remote.File) error {
 	return errors.New("nothing is uploaded here")
 }
@@ -151,7 +153,7 @@ func newHouse(t *testing.T, state string, change func(*world, *options)) *house 
 	p := &pair{Pair: &inventories.Pair{Name: "fw", Nodes: nodes}, file: "pair.hcl", nodes: nodes}
 	s := &session{w: w, o: o, scr: newScreen(w, o.quiet), pairs: []*pair{p}}
 	p.runner = &provision.Runner{
-		Dial: func(_ context.Context, node string) (provision.Conn, error) {
+		Dial: func(_ context.Context, node string, _ bool) (provision.Conn, error) {
 			return shell{filepath.Join(h.dir, node)}, nil
 		},
 		Roles: func(map[string]provision.Facts) map[string]provision.Role { return map[string]provision.Role{} },

@@ -298,7 +298,9 @@ func (d *drillRun) reach(ctx context.Context) (*farHost, error) {
 		}
 		t.Host, t.Port = host, n
 	}
-	conn, err := d.trust.dial(ctx, t, d.ssh())
+	o := d.ssh()
+	o.Fresh = true // what is measured must not end with somebody else's connection
+	conn, err := d.trust.dial(ctx, t, o)
 	if err != nil {
 		return nil, fmt.Errorf("--from %s: %w", d.from, err)
 	}

@@ -250,8 +250,10 @@ func (s *session) prepare(p *pair) {
 			r.Others = append(r.Others, node)
 		}
 	}
-	r.Dial = func(ctx context.Context, node string) (provision.Conn, error) {
-		c, err := s.trust.dial(ctx, targets[node], ssh)
+	r.Dial = func(ctx context.Context, node string, fresh bool) (provision.Conn, error) {
+		o := ssh
+		o.Fresh = fresh
+		c, err := s.trust.dial(ctx, targets[node], o)
 		if err != nil {
 			return nil, err
 		}

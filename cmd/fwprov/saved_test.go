@@ -195,7 +195,7 @@ func TestSavedSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.pairs[0].runner.Dial = func(_ context.Context, node string) (provision.Conn, error) {
+	s.pairs[0].runner.Dial = func(_ context.Context, node string, _ bool) (provision.Conn, error) {
 		return shell{filepath.Join(h.dir, node)}, nil
 	}
 	none := &provision.Plan{Nodes: []*provision.NodePlan{{Name: "fw02", Changes: []provision.Change{}}}}

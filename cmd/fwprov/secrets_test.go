@@ -155,7 +155,7 @@ func onShells(t *testing.T, p *pair) {
 		}
 		p.runner.Nodes[i].Steps = []provision.Step{light{file}}
 	}
-	p.runner.Dial = func(_ context.Context, node string) (provision.Conn, error) {
+	p.runner.Dial = func(_ context.Context, node string, _ bool) (provision.Conn, error) {
 		return shell{filepath.Join(dir, node)}, nil
 	}
 }

@@ -28,7 +28,10 @@ type Options struct {
 	AgentSocket string        // "": $SSH_AUTH_SOCK; "none": no agent. IdentityAgent in ssh_config goes before it
 	Timeout     time.Duration // to connect and log in, for each hop; default 15 s. ConnectTimeout in ssh_config goes before it
 	KeepAlive   time.Duration // of silence until the server is asked for a sign of life; default 5 s. After three times as much the connection is cut
-	Dialer      func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Fresh wants a connection of its own. Without it a master of ssh that is there
+	// (ControlPath in ssh_config) is used for the node. None is ever made.
+	Fresh  bool
+	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 	// OnUnknownHost is asked about a host that no known_hosts file has; nil
 	// from it lets this connection go on. Without it the error is returned. It
 	// must return when its context ends, which is that of the login.
@@ -72,7 +75,8 @@ const (
 
 // Client is a connection to a node. It may be used by several goroutines.
 type Client struct {
-	ssh      *ssh.Client
+	ssh      *ssh.Client // nil over a master
+	master   *master     // nil for a connection of our own
 	jumps    []*ssh.Client
 	link     *link
 	addr     string
@@ -99,8 +103,8 @@ func (c *Client) spawn(f func()) bool {
 	return !c.closed
 }
 
-// Dial connects to a node, checks its host key and logs in. Its errors name the
-// node; a *HostKeyUnknownError or *HostKeyChangedError is among them.
+// Dial connects to a node, checks its host key and logs in, unless there is a
+// master of ssh, which has done so. Its errors name the node; a *HostKeyUnknownError or *HostKeyChangedError is among them.
 func Dial(ctx context.Context, t Target, o Options) (*Client, error) {
 	c, err := dial(ctx, t, o)
 	if err != nil {
@@ -118,12 +122,19 @@ func dial(ctx context.Context, t Target, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	c := &Client{node: t.Node, sudo: t.Sudo, password: o.Password, sessions: make(chan struct{}, maxSessions), files: make(chan *sftpSession, 1)}
+	c.files <- nil
+	if !o.Fresh {
+		for _, path := range r.controlPaths(t) {
+			if c.ride(ctx, path) {
+				return c, nil
+			}
+		}
+	}
 	hops, err := r.route(t)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{node: t.Node, sudo: t.Sudo, password: o.Password, sessions: make(chan struct{}, maxSessions), files: make(chan *sftpSession, 1)}
-	c.files <- nil
 	for i, h := range hops {
 		if err := c.hop(ctx, h, o); err != nil {
 			if c.link != nil {
@@ -208,8 +219,17 @@ func (c *Client) connect(ctx context.Context, h hop, o Options) (*watchedConn, e
 	return c.link.watch(conn), nil
 }
 
+// Rides returns the socket of the master of ssh whose connection this is, or "" if
+// it is one of its own.
+func (c *Client) Rides() string {
+	if c.master == nil {
+		return ""
+	}
+	return c.master.path
+}
+
 // Close ends the connection and all that runs over it, and waits for the
-// goroutines it had. It can be called again.
+// goroutines it had. A master goes on. It can be called again.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true

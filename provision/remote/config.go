@@ -229,7 +229,7 @@ type settings struct {
 var keywords = map[string]bool{
 	"hostname": true, "user": true, "port": true, "identityfile": true, "identitiesonly": true, "identityagent": true,
 	"userknownhostsfile": true, "globalknownhostsfile": true, "hostkeyalias": true, "hashknownhosts": true, "proxyjump": true, "proxycommand": true,
-	"connecttimeout": true,
+	"connecttimeout": true, "controlpath": true,
 }
 
 // lookup returns what the files say about a host by the name it was given.
@@ -262,6 +262,7 @@ func (f *configFile) lookup(alias string, s *settings) {
 			key := strings.ToLower(kv.Key)
 			switch {
 			case !keywords[key]:
+			case b.kind == skippedBlock && key == "controlpath": // nobody misses it
 			case b.kind == skippedBlock:
 				s.skipped = append(s.skipped, f.path+":"+strconv.Itoa(kv.Pos().Line))
 			case key == "identityfile":

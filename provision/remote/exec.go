@@ -38,7 +38,8 @@ type Result struct {
 // or was cut off; an exit status other than 0 is no error. When ctx ends first,
 // the command's session is closed and other commands on the connection go on. The
 // command itself gets a SIGTERM where the server allows it (sshd does not for
-// root); else it runs until it meets the end of its input or output.
+// root, and a master of ssh sends none); else it runs until it meets the end of its
+// input or output.
 func (c *Client) Exec(ctx context.Context, cmd Command) (Result, error) {
 	if c.sudo {
 		return c.elevated(ctx, cmd)
@@ -62,7 +63,11 @@ func (c *Client) bare(ctx context.Context, cmd Command, password *string) (Resul
 	select {
 	case c.sessions <- struct{}{}:
 		running := c.spawn(func() {
-			done <- e.run()
+			if c.master != nil {
+				done <- e.runOver()
+			} else {
+				done <- e.run()
+			}
 			<-c.sessions
 		})
 		if !running {
@@ -70,6 +75,9 @@ func (c *Client) bare(ctx context.Context, cmd Command, password *string) (Resul
 		}
 	case <-ctx.Done():
 	case <-c.link.down:
+		if c.master != nil {
+			return Result{}, c.notRun(c.link.cause)
+		}
 		return Result{}, c.link.cause
 	}
 	var end ending
@@ -97,17 +105,17 @@ type execution struct {
 	mu     sync.Mutex // for all below, and around what the session writes
 	ended  bool       // Exec has returned or is about to
 	stage  string     // what is being waited for
-	sess   *ssh.Session
+	stop   func()     // asks for the end of the command; nil before there is one
 	stdout lineWriter
 	stderr headTail
 }
 
 // at notes what is waited for next. It reports false if Exec does not wait any
 // more.
-func (e *execution) at(stage string, sess *ssh.Session) bool {
+func (e *execution) at(stage string, stop func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.stage, e.sess = stage, sess
+	e.stage, e.stop = stage, stop
 	return !e.ended
 }
 
@@ -123,9 +131,9 @@ func (e *execution) abort() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.ended = true
-	if sess := e.sess; sess != nil {
+	if e.stop != nil {
 		// Writing blocks when the other side does not read.
-		e.client.spawn(func() { stop(sess) })
+		e.client.spawn(e.stop)
 	}
 	return e.stage
 }
@@ -145,7 +153,8 @@ func (e *execution) run() ending {
 	}
 	// It is over by then, or there is nobody to tell.
 	defer func() { _ = sess.Close() }()
-	if !e.at("the command to start", sess) {
+	ask := func() { stop(sess) }
+	if !e.at("the command to start", ask) {
 		return ending{}
 	}
 	sess.Stdout, sess.Stderr = locked{e, &e.stdout}, locked{e, &e.stderr}
@@ -155,16 +164,21 @@ func (e *execution) run() ending {
 	if err := sess.Start(e.line); err != nil {
 		return ending{err: c.broken("the server refused to run a command (a restricted key?)")}
 	}
-	if !e.at("the command to end", sess) {
+	if !e.at("the command to end", ask) {
 		stop(sess)
 	}
 	err = sess.Wait()
+	e.flush()
+	return e.outcome(err)
+}
+
+// flush hands on a last line that has no newline.
+func (e *execution) flush() {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if !e.ended {
 		e.stdout.flush()
 	}
-	e.mu.Unlock()
-	return e.outcome(err)
 }
 
 // outcome translates what Wait says.
@@ -188,8 +202,15 @@ func (e *execution) outcome(err error) ending {
 
 // ErrNoSession says that the server does not let this connection have one more
 // session, as sshd does beyond MaxSessions. Nothing was run. A new connection may
-// have what this one may not.
+// have what this one may not, and if this one rides a master of ssh, one with
+// Options.Fresh may.
 var ErrNoSession = errors.New("MaxSessions in its sshd_config may be too low")
+
+// noSession is an ErrNoSession in the words of a master.
+type noSession string
+
+func (e noSession) Error() string        { return string(e) }
+func (e noSession) Is(target error) bool { return target == ErrNoSession }
 
 // refused explains why a channel could not be opened.
 func (c *Client) refused(what string, err error) error {
@@ -203,6 +224,9 @@ func (c *Client) refused(what string, err error) error {
 // broken returns why the connection is down or, if it is not, an error that
 // says what else has gone wrong.
 func (c *Client) broken(otherwise string) error {
+	if c.master != nil {
+		return c.masterBroken(otherwise)
+	}
 	if _, _, err := c.ssh.SendRequest(keepAliveRequest, true, nil); err == nil {
 		return errors.New(otherwise)
 	}

@@ -20,7 +20,7 @@ import (
 
 // newSSHD returns a target that is served by OpenSSH's sshd on loopback, one
 // process for each connection, and what sshd logs.
-func newSSHD(t *testing.T) (Target, Options, func() string) {
+func newSSHD(t *testing.T, config ...string) (Target, Options, func() string) {
 	const sshd = "/usr/sbin/sshd"
 	if _, err := os.Stat(sshd); err != nil {
 		t.Skip("there is no sshd to test with: install openssh-server")
@@ -44,7 +44,7 @@ func newSSHD(t *testing.T) (Target, Options, func() string) {
 	write(t, home+"/.ssh/known_hosts", knownhosts.Line([]string{l.Addr().String()}, hostKey.PublicKey())+"\n")
 	write(t, home+"/authorized_keys", string(ssh.MarshalAuthorizedKey(key.PublicKey())))
 	write(t, home+"/sshd_config", strings.ReplaceAll("HostKey DIR/host_key\nAuthorizedKeysFile DIR/authorized_keys\nPermitRootLogin yes\n"+
-		"StrictModes no\nUsePAM no\nLogLevel DEBUG1\nSubsystem sftp internal-sftp\n", "DIR", home))
+		"StrictModes no\nUsePAM no\nLogLevel DEBUG1\nSubsystem sftp internal-sftp\n"+strings.Join(config, "\n")+"\n", "DIR", home))
 
 	var mu sync.Mutex
 	var log bytes.Buffer

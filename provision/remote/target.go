@@ -150,6 +150,18 @@ func (r *resolver) jumps(spec string, to hop, knownHosts []string, depth int) ([
 
 // hop looks a name up. What j says goes before ssh_config.
 func (r *resolver) hop(j jump, defaultUser string) (hop, settings, error) {
+	h, s, err := r.named(j, defaultUser)
+	if err != nil {
+		return hop{}, s, err
+	}
+	if err := r.fill(&h, s); err != nil {
+		return hop{}, s, fmt.Errorf("ssh_config for %s: %w", j.host, err)
+	}
+	return h, s, nil
+}
+
+// named is hop without what it takes to log in.
+func (r *resolver) named(j jump, defaultUser string) (hop, settings, error) {
 	if j.host == "" {
 		return hop{}, settings{}, errors.New("no host is given")
 	}
@@ -178,21 +190,19 @@ func (r *resolver) hop(j jump, defaultUser string) (hop, settings, error) {
 		}
 		h.timeout = time.Duration(n) * time.Second
 	}
-	if err := r.fill(&h, s, j.host); err != nil {
-		return hop{}, s, fmt.Errorf("ssh_config for %s: %w", j.host, err)
+	if name := s.first["hostname"]; name != "" {
+		var err error
+		if h.host, err = expand(name, map[rune]string{'h': j.host, 'n': j.host}); err != nil {
+			return hop{}, s, fmt.Errorf("ssh_config for %s: HostName: %w", j.host, err)
+		}
 	}
+	h.hostKeyAlias = s.first["hostkeyalias"]
 	return h, s, nil
 }
 
-// fill sets what can hold tokens such as %h.
-func (r *resolver) fill(h *hop, s settings, alias string) error {
-	if name := s.first["hostname"]; name != "" {
-		var err error
-		if h.host, err = expand(name, map[rune]string{'h': alias, 'n': alias}); err != nil {
-			return fmt.Errorf("HostName: %w", err)
-		}
-	}
-	h.hostKeyAlias, h.hashed = s.first["hostkeyalias"], strings.EqualFold(s.first["hashknownhosts"], "yes")
+// fill sets how to log in.
+func (r *resolver) fill(h *hop, s settings) error {
+	h.hashed = strings.EqualFold(s.first["hashknownhosts"], "yes")
 	for _, id := range s.identities {
 		h.explicit = true
 		if id == "none" {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/pkg/sftp"
-	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -30,7 +29,7 @@ const maxUploads = 64
 
 // sftpSession is the SFTP of a connection, opened by the first upload.
 type sftpSession struct {
-	sess   *ssh.Session
+	close  func() // ends its session
 	client *sftp.Client
 }
 
@@ -66,7 +65,7 @@ func (c *Client) Upload(ctx context.Context, files []File) error {
 		return err
 	case <-ctx.Done():
 		c.forget(s)
-		c.spawn(func() { _ = s.sess.Close() })
+		c.spawn(s.close)
 		return gaveUp(fmt.Sprintf("%d files to be written", len(files)))
 	}
 }
@@ -113,6 +112,14 @@ func (c *Client) forget(s *sftpSession) {
 }
 
 func (c *Client) openSFTP() (*sftpSession, error) {
+	if c.master != nil {
+		p, err := c.board("sftp", true)
+		if err != nil {
+			return nil, err
+		}
+		c.spawn(func() { _, _ = io.Copy(io.Discard, p.stderr) })
+		return c.startSFTP(p.stdout, p.stdin, p.close)
+	}
 	sess, err := c.ssh.NewSession()
 	if err != nil {
 		return nil, c.refused("a session for SFTP", err)
@@ -129,12 +136,16 @@ func (c *Client) openSFTP() (*sftpSession, error) {
 		_ = sess.Close()
 		return nil, c.broken("the server has no SFTP: set `Subsystem sftp internal-sftp` in its sshd_config")
 	}
+	return c.startSFTP(out, in, func() { _ = sess.Close() })
+}
+
+func (c *Client) startSFTP(out io.Reader, in io.WriteCloser, end func()) (*sftpSession, error) {
 	client, err := sftp.NewClientPipe(out, in, sftp.UseConcurrentWrites(true))
 	if err != nil {
-		_ = sess.Close()
+		end()
 		return nil, c.broken(fmt.Sprintf("start SFTP: %v (does a login script of the user print something?)", err))
 	}
-	return &sftpSession{sess, client}, nil
+	return &sftpSession{end, client}, nil
 }
 
 func (s *sftpSession) putAll(ctx context.Context, files []File) error {

@@ -134,7 +134,7 @@ func TestSFTPEnds(t *testing.T) {
 			}
 			if i == 0 {
 				s := <-client.files
-				s.sess.Close()
+				s.close()
 				client.files <- s
 			}
 		}
