@@ -17,6 +17,7 @@ type joined struct {
 	units  []string
 	steps  []namedProbe
 	script string
+	once   map[string]string // by step, what Once printed the first time; nil: it is to run now
 }
 
 type namedProbe struct {
@@ -26,8 +27,8 @@ type namedProbe struct {
 
 // join makes one command of the probes. The mark separates the sections of the
 // output; it is random, so that nothing on the node can print it by accident.
-func join(mark string, probes []namedProbe) joined {
-	j := joined{mark: "@" + mark + " ", steps: probes}
+func join(mark string, probes []namedProbe, once map[string]string) joined {
+	j := joined{mark: "@" + mark + " ", steps: probes, once: once}
 	var files []string
 	for _, p := range probes {
 		files = append(files, p.Files...)
@@ -63,6 +64,10 @@ func join(mark string, probes []namedProbe) joined {
 		if p.Script != "" {
 			section("step " + p.name)
 			fmt.Fprintf(&b, "step%d() {\n%s\n}\nstep%[1]d\n", i, strings.TrimRight(p.Script, "\n"))
+		}
+		if p.Once != "" && once == nil {
+			section("once " + p.name)
+			fmt.Fprintf(&b, "once%d() {\n%s\n}\nonce%[1]d\n", i, strings.TrimRight(p.Once, "\n"))
 		}
 	}
 	section("end")
@@ -100,8 +105,8 @@ ${1%%	*}" ;; esac
 // an ordinary user's sudo finds those of the administrator.
 const scriptHead = "LC_ALL=C\nPATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin\nexport LC_ALL PATH\n"
 
-// parse reads the output of the joined command.
-func (j joined) parse(out string) (Facts, error) {
+// parse reads the output of the joined command, and sets once if it had to run.
+func (j *joined) parse(out string) (Facts, error) {
 	sections, err := split(j.mark, out)
 	if err != nil {
 		return nil, err
@@ -120,11 +125,17 @@ func (j joined) parse(out string) (Facts, error) {
 			return nil, err
 		}
 	}
+	if j.once == nil {
+		j.once = map[string]string{}
+		for _, p := range j.steps {
+			j.once[p.name] = sections["once "+p.name]
+		}
+	}
 	for _, p := range j.steps {
 		if p.Parse == nil {
 			continue
 		}
-		if err := p.Parse(sections["step "+p.name], f); err != nil {
+		if err := p.Parse(sections["step "+p.name]+"\n"+j.once[p.name], f); err != nil {
 			return nil, fmt.Errorf("read the probe of step %s: %w", p.name, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ func posix(t *testing.T, script string) {
 func TestProbeReadsManifestFilesUnits(t *testing.T) {
 	const zero = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	j := join("m", []namedProbe{{"one", Probe{Units: []string{"b.service", "a.service"}, Files: []string{"/etc/x*"},
-		Script: "echo hi", Parse: func(out string, f Facts) error { f["said one"] = strings.TrimSpace(out); return nil }}}})
+		Script: "echo hi", Parse: func(out string, f Facts) error { f["said one"] = strings.TrimSpace(out); return nil }}}}, nil)
 	posix(t, j.script)
 	out := strings.NewReplacer("Z", zero).Replace(`
 @m manifest
@@ -126,7 +127,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("\n@m end")
 	f.Add("\n@m rollback\nrun\n/etc/x steps/01-y\n\n@m end\n")
 	f.Fuzz(func(t *testing.T, out string) {
-		j := join("m", []namedProbe{{"one", Probe{Units: []string{"a.service"}}}})
+		j := join("m", []namedProbe{{"one", Probe{Units: []string{"a.service"}}}}, nil)
 		facts, err := j.parse(out)
 		if err == nil {
 			_ = renderManifest(facts)
@@ -154,5 +155,34 @@ func TestCompareClocks(t *testing.T) {
 		if d := cmp.Diff(Facts{}.With(Facts{"clock off": want, "clock date": date}), f); d != "" {
 			t.Errorf("%q: %s", seconds, d)
 		}
+	}
+}
+
+// What is asked once is known at every look.
+func TestProbeOnce(t *testing.T) {
+	var heard []string
+	step := namedProbe{"one", Probe{Script: "v=1; echo always", Once: "echo once $v",
+		Parse: func(out string, f Facts) error {
+			heard = append(heard, strings.Join(strings.Fields(out), " "))
+			return nil
+		}}}
+	var once map[string]string
+	for i := range 3 {
+		j := join("m", []namedProbe{step}, once)
+		posix(t, j.script)
+		if got := strings.Contains(j.script, "echo once"); got != (i == 0) {
+			t.Errorf("look %d asks: %t", i+1, got)
+		}
+		out, err := exec.Command("sh", "-c", j.script).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := j.parse(string(out)); err != nil {
+			t.Fatal(err)
+		}
+		once = j.once
+	}
+	if d := cmp.Diff([]string{"always once 1", "always once 1", "always once 1"}, heard); d != "" {
+		t.Error(d)
 	}
 }

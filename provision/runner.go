@@ -75,6 +75,7 @@ type Runner struct {
 	owned  map[string]bool // nodes to which all connections are fresh from now on
 	parked []Conn          // connections that hold a lock and are otherwise not used any more
 	locks  map[string]*lock
+	once   map[string]map[string]string // by node and step, see Probe.Once
 }
 
 // DefaultConfirmTimeout is long enough to log in again over a slow line.
@@ -238,7 +239,10 @@ func (r *Runner) exec(ctx context.Context, node, what string, timeout time.Durat
 
 // probe runs the probes of a node's steps as one command.
 func (r *Runner) probe(ctx context.Context, n Node, probes []namedProbe) (Facts, error) {
-	j := join(r.ID, probes)
+	r.mu.Lock()
+	once := r.once[n.Name]
+	r.mu.Unlock()
+	j := join(r.ID, probes, once)
 	if _, err := r.conn(ctx, n.Name); err != nil {
 		return nil, err
 	}
@@ -252,6 +256,14 @@ func (r *Runner) probe(ctx context.Context, n Node, probes []namedProbe) (Facts,
 		return nil, fmt.Errorf("node %s: %w", n.Name, r.heard(err))
 	}
 	compareClocks(f, r.Now())
+	if once == nil && slices.ContainsFunc(probes, func(p namedProbe) bool { return p.Once != "" }) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.once == nil {
+			r.once = map[string]map[string]string{}
+		}
+		r.once[n.Name] = j.once
+	}
 	return f, nil
 }
 

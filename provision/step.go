@@ -34,6 +34,11 @@ type Probe struct {
 	// that it reads: all of a node's run in one shell. Its standard output goes to
 	// Parse, its standard error nowhere.
 	Script string
+	// Once is such a fragment, too, and sees the variables of Script. It runs at a
+	// run's first look at a node only: it is for what takes long and does not change
+	// under the run's hands. What it printed then follows what Script prints, each
+	// time.
+	Once string
 	// Parse turns what Script printed into facts. It must accept anything: what
 	// a node says is not trusted. Nil if there is no Script.
 	Parse func(output string, f Facts) error

@@ -191,6 +191,7 @@ func TestScriptsArePOSIX(t *testing.T) {
 	posix(t, "primary-backup.sh", ownScript)
 	for _, s := range daemonPlanners(p, p.Nodes[0]) {
 		posix(t, s.Name(), s.Probe().Script)
+		posix(t, s.Name(), s.Probe().Once)
 		if v, ok := s.(provision.Validator); ok {
 			posix(t, s.Name(), v.Validate(func(path string) string { return "/tmp/a b'c" + path }))
 		}

@@ -30,7 +30,8 @@ func (firewalld) Probe() provision.Probe {
 		Units: []string{firewalldUnit, ufwUnit, nftablesUnit},
 		// Where it is masked, it has taken its table along.
 		Script: "if [ -x /usr/sbin/firewalld ] && [ ! -L /etc/systemd/system/" + firewalldUnit + " ]; then nft list tables; fi\n" +
-			"[ ! -r /etc/ufw/ufw.conf ] || grep -i '^ENABLED=yes' /etc/ufw/ufw.conf\n" + firewalldRuntime,
+			"[ ! -r /etc/ufw/ufw.conf ] || grep -i '^ENABLED=yes' /etc/ufw/ufw.conf\n",
+		Once: firewalldRuntime,
 		Parse: func(out string, f provision.Facts) error {
 			for _, line := range strings.Split(out, "\n") {
 				switch {

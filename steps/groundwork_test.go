@@ -135,6 +135,7 @@ func TestGroundworkSettles(t *testing.T) {
 func TestGroundworkProbesArePOSIX(t *testing.T) {
 	for _, s := range groundwork(sample.Pair(3, 2, inventories.Single)) {
 		posix(t, s.Name(), s.Probe().Script)
+		posix(t, s.Name(), s.Probe().Once)
 	}
 }
 

@@ -85,14 +85,16 @@ for m in nft legacy; do
 	for d in /usr/sbin /sbin; do [ $d/iptables -ef $d/xtables-$m-multi ] && v=$m; done
 done
 case $v in '') iptables -V ;; *) echo $v ;; esac
-echo '== candidates'
 missing=
 for p in $need; do
 	case "
 $q" in *"
 installed $p "*) ;; *) missing=1 ;; esac
 done
-[ -n "$missing" ] || return 0
+`,
+		// A package manager takes its time.
+		Once: `[ -n "$missing" ] || return 0
+echo '== candidates'
 if [ $kin = deb ]; then apt-cache policy ` + strings.Join(debianQueried, " ") + `
 elif command -v dnf >/dev/null; then dnf -q -C --setopt=exit_on_lock=1 list --available ` + strings.Join(elQueried, " ") + `
 else yum -q -C --setopt=exit_on_lock=1 list available ` + strings.Join(elQueried, " ") + `; fi
