@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the rehearsal network needs on this machine, if anything is missing.
+# Installs what the rehearsal network needs on this machine, if anything is missing. Arguments: a program and its package,
+# and so on.
 set -eu
 
 missing=
@@ -17,6 +18,10 @@ need nsenter util-linux
 need mount mount
 need perl perl-base
 need dpkg-deb dpkg
+while [ $# -ge 2 ]; do # what a single target needs besides
+	need "$1" "$2"
+	shift 2
+done
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then
