@@ -64,8 +64,8 @@ var runningFaults = []fault{
 	{
 		what: "a clock that is a day off", code: 1,
 		// The nodes of the lab have the clock of the machine: what tells the time lies.
-		breaks: "cp /usr/bin/date /run/date && printf '#!/bin/sh\\nexec /run/date -d \"+25 hours\" \"$@\"\\n' >/run/liar && chmod 755 /run/liar && mount --bind /run/liar /usr/bin/date",
-		mends:  "umount /usr/bin/date",
+		breaks: `cp /usr/bin/stat /run/stat && printf '#!/bin/sh\n/run/stat "$@" | awk "/proc.self.stat/ { \\$1 += 90000 } 1"\n' >/run/liar && chmod 755 /run/liar && mount --bind /run/liar /usr/bin/stat`,
+		mends:  "umount /usr/bin/stat",
 		words:  []string{"its clock is 2", "h ahead of that of the machine fwprov runs on", "NTP"},
 	},
 	{

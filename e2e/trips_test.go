@@ -38,7 +38,7 @@ var rerun = price{connections: 1, commands: 1, trips: 10}
 // counted runs each command over a line.
 func (r *rig) counted(rtt time.Duration) {
 	l := r.stretch(rtt)
-	n := int(rtt / time.Millisecond)
+	n := int(rtt / (20 * time.Millisecond)) // 0, 1 and 6
 	nothing := func() {}
 	r.costs(l, "plan", rerun, nothing, "plan", r.file)
 	r.costs(l, "apply with nothing to do", rerun, nothing, "apply", r.file)
@@ -48,8 +48,8 @@ func (r *rig) counted(rtt time.Duration) {
 	r.add(fmt.Sprintf("allow \"trip-%d\" {\n  from = \"outside\"\n  to = \"inside\"\n  udp = [%d]\n}", n, 5000+n))
 	r.costs(l, "plan of a rule", price{1, 2, 13}, nothing, "plan", r.file)
 	r.costs(l, "a rule", price{2, 16, 70}, nothing, "apply", r.file)
-	r.costs(l, "a VLAN", price{2, 21, 88}, func() { r.add(manyVLANs(1000+n, 1)) }, "apply", r.file)
-	r.costs(l, "20 VLANs", price{2, 21, 88}, func() { r.add(manyVLANs(2000+n, 20)) }, "apply", r.file)
+	r.costs(l, "a VLAN", price{2, 21, 88}, func() { r.add(manyVLANs(70+n, 1)) }, "apply", r.file)
+	r.costs(l, "20 VLANs", price{2, 21, 88}, func() { r.add(manyVLANs(80+20*n, 20)) }, "apply", r.file)
 }
 
 // manyVLANs are so many, from an id on.
