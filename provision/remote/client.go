@@ -33,6 +33,9 @@ type Options struct {
 	// from it lets this connection go on. Without it the error is returned. It
 	// must return when its context ends, which is that of the login.
 	OnUnknownHost func(context.Context, *HostKeyUnknownError) error
+	// KnownHosts keeps what was read of known_hosts files for the next connection;
+	// nil: nothing.
+	KnownHosts *KnownHosts
 	// Password is what sudo gets where it wants one; nil: only sudo without.
 	Password *Password
 }
@@ -146,7 +149,7 @@ func dial(ctx context.Context, t Target, o Options) (*Client, error) {
 // hop connects to the next server on the way and logs in there. The time for
 // it is the hop's, or else Options.Timeout.
 func (c *Client) hop(ctx context.Context, h hop, o Options) error {
-	keys, err := newHostKeys(h)
+	keys, err := newHostKeys(h, o.KnownHosts)
 	if err != nil {
 		return err
 	}
