@@ -146,6 +146,9 @@ func (a *application) tellApplied(f *fleet, p *pair, r *applied) error {
 		return r.err
 	}
 	if a.o.json {
+		if r.look != nil {
+			_, _ = io.WriteString(a.scr.stderr(), r.look.errors)
+		}
 		doc := summaryDocument{Inventory: p.inventory, Event: "summary", NotBegun: r.cut}
 		if r.outcome != nil {
 			doc.take(*r.outcome)

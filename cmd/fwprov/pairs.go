@@ -26,6 +26,7 @@ type session struct {
 	trust *trust
 	sudo  *remote.Password
 	known *remote.KnownHosts
+	jumps *remote.JumpHosts
 	pairs []*pair
 }
 
@@ -78,7 +79,7 @@ func open(ctx context.Context, w *world, o options, paths []string) (*session, e
 	}
 	s.scr = newScreen(w, o.quiet)
 	s.trust = &trust{w: w, scr: s.scr, acceptNew: o.acceptNew, run: ctx}
-	s.sudo, s.known = s.trust.password(given), &remote.KnownHosts{}
+	s.sudo, s.known, s.jumps = s.trust.password(given), &remote.KnownHosts{}, &remote.JumpHosts{}
 	if len(s.pairs) == 1 {
 		s.prepare(s.pairs[0])
 	}
@@ -211,7 +212,7 @@ func (s *session) prepare(p *pair) {
 
 // ssh are what all connections of the session share.
 func (s *session) ssh() remote.Options {
-	return remote.Options{ConfigFile: s.o.sshConfig, HomeDir: s.w.env("HOME"), AgentSocket: s.w.env("SSH_AUTH_SOCK"), Password: s.sudo, KnownHosts: s.known}
+	return remote.Options{ConfigFile: s.o.sshConfig, HomeDir: s.w.env("HOME"), AgentSocket: s.w.env("SSH_AUTH_SOCK"), Password: s.sudo, KnownHosts: s.known, JumpHosts: s.jumps}
 }
 
 // target is how a node is reached.

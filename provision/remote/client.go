@@ -36,6 +36,7 @@ type Options struct {
 	// KnownHosts keeps what was read of known_hosts files for the next connection;
 	// nil: nothing.
 	KnownHosts *KnownHosts
+	JumpHosts  *JumpHosts // bounds the logins at jump hosts; nil: not at all
 	// Password is what sudo gets where it wants one; nil: only sudo without.
 	Password *Password
 }
@@ -125,6 +126,11 @@ func dial(ctx context.Context, t Target, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	leave, err := o.JumpHosts.enter(ctx, hops)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	c := &Client{node: t.Node, sudo: t.Sudo, password: o.Password, sessions: make(chan struct{}, maxSessions), files: make(chan *sftpSession, 1)}
 	c.files <- nil
 	for i, h := range hops {
@@ -139,6 +145,9 @@ func dial(ctx context.Context, t Target, o Options) (*Client, error) {
 				err = fmt.Errorf("%w (not read, since fwprov does not evaluate that Match: %s)", err, strings.Join(h.skipped, ", "))
 			}
 			return nil, err
+		}
+		if i == len(hops)-2 {
+			leave()
 		}
 	}
 	c.spawn(func() { c.heard.keepAlive(c.ssh, o.KeepAlive, c.addr) })
