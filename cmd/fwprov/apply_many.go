@@ -68,8 +68,7 @@ func (a *application) changeMany(ctx context.Context, f *fleet, pairs []*pair, p
 	var codes []int
 	var failed error
 	done, changed, broken := 0, 0, 0
-	f.total = len(pairs)
-	f.progress("done", 0, "")
+	f.begin("done", len(pairs))
 	left := sideBySide(ctx, f, pairs, true, func(ctx context.Context, p *pair) *applied {
 		defer p.release()
 		if r := plans[p]; r != nil {
@@ -86,7 +85,6 @@ func (a *application) changeMany(ctx context.Context, f *fleet, pairs []*pair, p
 		} else if r.outcome != nil {
 			changed++
 		}
-		f.progress("done", done, fmt.Sprintf("%d changed, %d failed", changed, broken))
 		if err := a.tellApplied(f, p, r); err != nil && failed == nil {
 			failed = err
 		}

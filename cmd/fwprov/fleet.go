@@ -4,50 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
-	"os"
-	"runtime"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 )
 
 // Several pairs are worked on side by side, each with the order that stands within
 // it. What a pair takes while it is worked on (connections, facts, a runner) is given
 // back as soon as its result is known, so that a run takes memory for the pairs under
 // way and not for all.
-
-// machine is what bounds how much can be done at once.
-type machine struct {
-	cores  int
-	memory int64 // bytes that are free; 0: not known
-	files  int   // file descriptors that may be open
-}
-
-// What a pair under way takes, generously: two connections while they log in, and
-// the ones that are opened to confirm a change or to hold a lock.
-const (
-	filesOfPair  = 16
-	filesOfRun   = 64
-	memoryOfPair = 4 << 20
-	pairsPerCore = 32 // a pair is mostly waited for
-	mostPairs    = 256
-)
-
-// parallel is how many pairs it can work on at once.
-func (m machine) parallel() int {
-	n := min(pairsPerCore*m.cores, mostPairs, (m.files-filesOfRun)/filesOfPair)
-	if m.memory > 0 {
-		n = min(n, int(m.memory/2/memoryOfPair))
-	}
-	return max(n, 1)
-}
-
-// away is how many pairs more may wait for nodes that do not answer.
-func (m machine) away(parallel int) int {
-	return max(0, min(1024, (m.files-filesOfRun)/filesOfPair-parallel))
-}
 
 // fleet is the pairs of a session on their way.
 type fleet struct {
@@ -56,11 +20,12 @@ type fleet struct {
 	away        chan struct{} // and for every one that has given its place up
 	maxFailures int           // 0: no bound
 	total       int           // pairs that there are
+	verb        string        // what is done with them: "planned"
 	json        bool          // plans are told as JSON
 	locked      bool          // pairs are locked before they are planned, and as long as they are kept
 
-	mu     sync.Mutex
-	failed int
+	mu            sync.Mutex
+	ended, failed int // pairs
 }
 
 func (s *session) fleet() *fleet {
@@ -69,7 +34,7 @@ func (s *session) fleet() *fleet {
 	if n == 0 {
 		n = m.parallel()
 	}
-	return &fleet{session: s, places: make(chan struct{}, n), away: make(chan struct{}, m.away(n)), maxFailures: s.o.maxFailures, total: len(s.pairs), json: s.o.json}
+	return &fleet{session: s, places: make(chan struct{}, n), away: make(chan struct{}, m.away(n)), maxFailures: s.o.maxFailures, json: s.o.json}
 }
 
 // result is what a pair has come to.
@@ -134,12 +99,29 @@ func (f *fleet) mayBegin(ctx context.Context) bool {
 	return true
 }
 
+// stopped says that so many pairs have failed that none is begun any more.
+func (f *fleet) stopped() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.maxFailures > 0 && f.failed >= f.maxFailures
+}
+
 func (f *fleet) count(failed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.ended++
 	if failed {
 		f.failed++
 	}
+	f.progress(f.ended, f.failed)
+}
+
+// begin starts to count.
+func (f *fleet) begin(verb string, total int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.verb, f.total, f.ended = verb, total, 0
+	f.progress(0, f.failed)
 }
 
 // notBegun says which pairs were left out, and why.
@@ -160,79 +142,6 @@ func (f *fleet) notBegun(ctx context.Context, verb string, left []*pair) {
 	fmt.Fprintf(f.scr.stderr(), "Not %s (%s): %s\n", verb, why, some(names))
 }
 
-// place is a pair's among those that are worked on. A pair gives it up while it
-// waits for a node that does not answer, so that such nodes are waited for side by
-// side, however many there are.
-type place struct {
-	fleet *fleet
-
-	mu    sync.Mutex
-	state placeState
-}
-
-type placeState int
-
-const (
-	held    placeState = iota // its place is among fleet.places
-	kept                      // the same, and is not given up any more
-	givenUp                   // its place is among fleet.away
-	left
-)
-
-// patience is how long a pair keeps its place while a node does not answer.
-const patience = 500 * time.Millisecond
-
-// waiting does what waits for a node, and gives the place up if that takes long.
-func (p *place) waiting(connect func() (net.Conn, error)) (net.Conn, error) {
-	t := time.AfterFunc(patience, p.giveUp)
-	defer t.Stop()
-	return connect()
-}
-
-func (p *place) giveUp() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.state != held {
-		return
-	}
-	select {
-	case p.fleet.away <- struct{}{}:
-		p.state = givenUp
-		<-p.fleet.places
-	default: // as many as this machine can take
-	}
-}
-
-// keep takes the place back if it was given up, for work that nothing may be begun
-// beside. It reports false if ctx ends before there is one.
-func (p *place) keep(ctx context.Context) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.state == givenUp {
-		select {
-		case p.fleet.places <- struct{}{}:
-			<-p.fleet.away
-		case <-ctx.Done():
-			return false
-		}
-	}
-	p.state = kept
-	return true
-}
-
-// leave ends the pair's work.
-func (p *place) leave() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch p.state {
-	case held, kept:
-		<-p.fleet.places
-	case givenUp:
-		<-p.fleet.away
-	}
-	p.state = left
-}
-
 // enter prepares a pair for work, unless it is from before.
 func (f *fleet) enter(p *pair) {
 	if p.runner == nil {
@@ -251,33 +160,12 @@ func (p *pair) release() {
 	}
 }
 
-// thisMachine is the one that fwprov runs on. The runtime has raised the limit of
-// open files as far as it may.
-func thisMachine() machine {
-	m := machine{cores: runtime.GOMAXPROCS(0), files: 1024}
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil {
-		m.files = int(min(limit.Cur, 1<<20))
-	}
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return m
-	}
-	for line := range strings.Lines(string(text)) {
-		var kilobytes int64
-		if _, err := fmt.Sscanf(line, "MemAvailable: %d kB", &kilobytes); err == nil {
-			m.memory = kilobytes << 10
-		}
-	}
-	return m
-}
-
 // plan looks at all pairs and tells of each on out. If keep, the plans that could be
 // carried out are kept, by pair.
 func (f *fleet) plan(ctx context.Context, keep bool, out io.Writer) (*fleetSum, error) {
 	sum := &fleetSum{plans: map[*pair]*planned{}}
 	var failed error
-	f.progress("planned", 0, "")
+	f.begin("planned", len(f.pairs))
 	left := sideBySide(ctx, f, f.pairs, false, func(ctx context.Context, p *pair) *planned {
 		f.enter(p)
 		plan := p.runner.Plan(ctx)
@@ -300,7 +188,6 @@ func (f *fleet) plan(ctx context.Context, keep bool, out io.Writer) (*fleetSum, 
 		if r.plan != nil {
 			sum.plans[p] = r
 		}
-		f.progress("planned", sum.pairs, fmt.Sprintf("%d differ, %d failed", sum.differ, sum.broken))
 		if err := f.tell(out, r); err != nil && failed == nil {
 			failed = err
 		}
@@ -350,11 +237,4 @@ func (f *fleet) tellEnd(out io.Writer, sum *fleetSum, left []*pair) error {
 		fmt.Fprintln(f.scr.stderr(), "The changes themselves: fwprov plan FILE for one pair, --verbose for all.")
 	}
 	return err
-}
-
-// stopped says that so many pairs have failed that none is begun any more.
-func (f *fleet) stopped() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.maxFailures > 0 && f.failed >= f.maxFailures
 }

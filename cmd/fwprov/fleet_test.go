@@ -365,3 +365,76 @@ func TestParallel(t *testing.T) {
 		t.Errorf("this machine has %+v", m)
 	}
 }
+
+// Who drops the connections is told of all pairs that are being changed.
+func TestDropped(t *testing.T) {
+	h := newStreet(t, nil, "off", "off", "off")
+	plan := func(nodes ...string) *provision.Plan {
+		p := &provision.Plan{}
+		for _, n := range nodes {
+			p.Nodes = append(p.Nodes, &provision.NodePlan{Name: n, Changes: []provision.Change{{}}})
+		}
+		return p
+	}
+	for i, d := range []time.Duration{time.Minute, 2 * time.Minute, time.Hour} {
+		h.app.pairs[i].runner.ConfirmTimeout = d
+	}
+	one := h.app.watch(h.app.pairs[0], plan("fw01"))
+	two := h.app.watch(h.app.pairs[1], plan("fw01", "fw02"))
+	h.app.watch(h.app.pairs[2], plan("fw01"))()
+	h.app.w.farewell.say(true)
+	if got, want := h.stderr.String(), "The connection was dropped. Of site1/fw01, site2/fw01 and site2/fw02, a node that was being changed goes back to what it was by itself within 2m0s.\n"; got != want {
+		t.Errorf("said %q, want %q", got, want)
+	}
+	one()
+	two()
+	h.stderr.Reset()
+	h.app.w.farewell.say(false)
+	h.app.w.farewell.say(true)
+	if got := h.stderr.String(); got != "" {
+		t.Errorf("nothing is being changed, and it said %q", got)
+	}
+}
+
+// Inventories are read side by side, but whoever is asked is asked in their order.
+func TestLoadAsksInOrder(t *testing.T) {
+	w, _, stderr := testWorld(t)
+	w.inTerm, w.errTerm = true, true
+	text, err := os.ReadFile(filepath.Join("..", "..", "inventories", "minimal.hcl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var paths []string
+	var answers, questions strings.Builder
+	for i := range 8 {
+		path := filepath.Join(dir, fmt.Sprintf("site%d.hcl", i))
+		own := strings.Replace(string(text), "\"edge\"", fmt.Sprintf("\"site%d\"", i), 1)
+		if i%2 == 0 {
+			own = strings.Replace(own, "\"example.com\"", "var.domain", 1) + "\nvariable \"domain\" {}\n"
+			fmt.Fprintf(&answers, "d%d.example.com\n", i)
+			fmt.Fprintf(&questions, "%s: domain: ", path)
+		}
+		if err := os.WriteFile(path, []byte(own), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, path)
+	}
+	w.stdin = strings.NewReader(answers.String())
+	pairs, err := load(t.Context(), w, options{}, paths)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, stderr)
+	}
+	for i, p := range pairs {
+		want := "example.com"
+		if i%2 == 0 {
+			want = fmt.Sprintf("d%d.example.com", i)
+		}
+		if p.label != fmt.Sprintf("site%d", i) || p.Domain != want {
+			t.Errorf("%s has the domain %s, want %s", p.label, p.Domain, want)
+		}
+	}
+	if got := stderr.String(); got != questions.String() {
+		t.Errorf("asked %q, want %q", got, questions.String())
+	}
+}

@@ -5,10 +5,11 @@ package main
 //   - Standard output has what was asked for: the plan, the result, JSON.
 //     Standard error has progress, messages, questions and errors.
 //   - One screen owns both. Nothing else writes to either while it is open.
-//   - On a terminal the last lines show what each node is doing right now. They
-//     are redrawn at most ten times a second, and are erased before anything
-//     else is written and when the screen is closed, so that what stays in the
-//     scrollback reads like a log.
+//   - On a terminal the last lines show what each node is doing right now, or each
+//     pair where there are several, and how far the run is. They are redrawn at
+//     most ten times a second, and are erased before anything else is written and
+//     when the screen is closed, so that what stays in the scrollback reads like
+//     a log.
 //   - Without a terminal there are no such lines: what happens is told a line at
 //     a time. Whoever pipes standard error gets no escape sequence at all.
 //   - Colour never carries a meaning that the text does not.

@@ -77,18 +77,14 @@ func (s *session) verify(ctx context.Context, once bool, found []provision.Healt
 		return
 	}
 	f := s.fleet()
-	done := 0
-	f.progress("verified", done, "")
+	f.begin("verified", len(s.pairs))
 	left := sideBySide(ctx, f, s.pairs, false, func(_ context.Context, p *pair) seen {
 		f.enter(p)
 		look(p)
 		p.release()
 		f.scr.hide(p.label)
 		return seen{}
-	}, func(*pair, seen) {
-		done++
-		f.progress("verified", done, "")
-	})
+	}, func(*pair, seen) {})
 	for _, p := range left {
 		errs[slices.Index(s.pairs, p)] = context.Cause(ctx)
 	}

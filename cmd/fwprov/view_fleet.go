@@ -191,10 +191,13 @@ func are(n int, noun string) string {
 }
 
 // progress shows how far the run is.
-func (f *fleet) progress(verb string, done int, more string) {
-	text := fmt.Sprintf("%d of %s %s", done, count(f.total, "pair"), verb)
-	if more != "" {
-		text += ", " + more
+func (f *fleet) progress(ended, failed int) {
+	if f.scr == nil {
+		return
+	}
+	text := fmt.Sprintf("%d of %s %s", ended, count(f.total, "pair"), f.verb)
+	if failed > 0 {
+		text += fmt.Sprintf(", %d failed", failed)
 	}
 	f.scr.sum(text)
 }
