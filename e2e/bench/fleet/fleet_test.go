@@ -347,15 +347,20 @@ func TestBenchFailures(t *testing.T) {
 		}
 		runs = append(runs, u)
 	}
-	without := median(runs)
-	r = newRig(t, Options{Nodes: 2000, Unreachable: 20})
-	u, out, errs, code := measured(t, r.fwprov("plan"))
-	if n := strings.Count(errs, "no answer within 15s"); code != 1 || n != 20 || !strings.Contains(out, "20 nodes of 20 pairs could not be planned") {
-		t.Errorf("exit code %d, %d nodes without an answer\n%s%s", code, n, out, errs)
+	fmt.Printf("2000 nodes, ten times: median %.2f s, no failure\n", median(runs).wall.Seconds())
+	gone := newRig(t, Options{Nodes: 2000, Unreachable: 20})
+	var costs []usage
+	for range 3 { // in pairs, since the machine has other work
+		without, _, _, _ := measured(t, r.fwprov("plan"))
+		u, out, errs, code := measured(t, gone.fwprov("plan"))
+		if n := strings.Count(errs, "no answer within 15s"); code != 1 || n != 20 || !strings.Contains(out, "20 nodes of 20 pairs could not be planned") {
+			t.Errorf("exit code %d, %d nodes without an answer\n%s%s", code, n, out, errs)
+		}
+		costs = append(costs, usage{wall: u.wall - without.wall})
 	}
-	fmt.Printf("2000 nodes, ten times: median %.2f s, no failure; with 20 unreachable: %.2f s, %.2f s more\n",
-		without.wall.Seconds(), u.wall.Seconds(), (u.wall - without.wall).Seconds())
-	if cost := u.wall - without.wall; cost > 16*time.Second {
+	cost := median(costs).wall
+	fmt.Printf("20 of them unreachable: %.2f s more\n", cost.Seconds())
+	if cost > 16*time.Second {
 		t.Errorf("20 unreachable nodes cost %s", cost)
 	}
 }
