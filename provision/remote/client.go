@@ -246,7 +246,7 @@ func (e timeoutError) Error() string        { return "no answer within " + time.
 func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 func connectError(ctx context.Context, err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
 		<-ctx.Done() // the dialer knows of its end by a clock of its own, a moment earlier
 	}
 	var refused *ssh.OpenChannelError

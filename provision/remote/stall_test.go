@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -211,13 +212,15 @@ func TestJumpHost(t *testing.T) {
 
 // A dialer that notices the end before the context does: the error is the same.
 func TestDialerIsEarly(t *testing.T) {
-	bubble(t, func(t *testing.T, st *site) {
-		st.opts.Dialer = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			deadline, _ := ctx.Deadline()
-			time.Sleep(time.Until(deadline) - time.Nanosecond)
-			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: context.DeadlineExceeded}
-		}
-		_, err := Dial(t.Context(), st.target, st.opts)
-		wantError(t, err, "no answer within 15s", "is SSH let through")
-	})
+	for _, cause := range []error{context.DeadlineExceeded, os.ErrDeadlineExceeded} {
+		bubble(t, func(t *testing.T, st *site) {
+			st.opts.Dialer = func(ctx context.Context, _, _ string) (net.Conn, error) {
+				deadline, _ := ctx.Deadline()
+				time.Sleep(time.Until(deadline) - time.Nanosecond)
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: cause}
+			}
+			_, err := Dial(t.Context(), st.target, st.opts)
+			wantError(t, err, "no answer within 15s", "is SSH let through")
+		})
+	}
 }
