@@ -347,7 +347,8 @@ func TestBenchFailures(t *testing.T) {
 		}
 		runs = append(runs, u)
 	}
-	fmt.Printf("2000 nodes, ten times: median %.2f s, no failure\n", median(runs).wall.Seconds())
+	plain := median(runs).wall
+	fmt.Printf("2000 nodes, ten times: median %.2f s, no failure\n", plain.Seconds())
 	gone := newRig(t, Options{Nodes: 2000, Unreachable: 20})
 	var costs []usage
 	for range 3 { // in pairs, since the machine has other work
@@ -360,7 +361,7 @@ func TestBenchFailures(t *testing.T) {
 	}
 	cost := median(costs).wall
 	fmt.Printf("20 of them unreachable: %.2f s more\n", cost.Seconds())
-	if cost > 16*time.Second {
+	if cost > 15*time.Second+plain/10 { // no two runs take the same time
 		t.Errorf("20 unreachable nodes cost %s", cost)
 	}
 }
