@@ -34,7 +34,7 @@ type Problem struct {
 func (p *Pair) Problems() []Problem {
 	work := *p
 	work.VLANs = slices.Clone(p.VLANs)
-	f := &finder{p: &work}
+	f := &finder{p: &work, vlan: index(work.VLANs)}
 	f.names()
 	f.ssh()
 	f.networks()
@@ -53,6 +53,7 @@ func (p *Pair) Problems() []Problem {
 
 type finder struct {
 	p     *Pair // a copy, in which a network that is none is zero once that was told
+	vlan  *vlanIndex
 	found []*Problem
 }
 

@@ -35,21 +35,25 @@ func (f *finder) reachable(at string, n netip.Prefix, path, zone string) {
 	if zone == ZoneOutside || zone == ZoneFirewall || !n.IsValid() {
 		return
 	}
+	if _, ok := f.vlan.overlapping(n.Masked()); ok && zone == ZoneInside {
+		return
+	}
 	networks := f.zoneNetworks(zone)
+	for _, z := range networks {
+		if z.Overlaps(n) {
+			return
+		}
+	}
+	if len(networks) == 0 {
+		return
+	}
 	depends := []string{"vlan", path + ".to", "inside.network", "sync.network"}
 	for _, v := range f.p.VLANs {
 		if v.Name == zone || zone == ZoneInside {
 			depends = append(depends, "vlan."+v.Name+".network")
 		}
 	}
-	for _, z := range networks {
-		if z.Overlaps(n) {
-			return
-		}
-	}
-	if len(networks) > 0 {
-		f.add(at, "Destination outside of its zone", "No packet to zone %q goes to %s.", zone, text(n)).on(depends...).warn()
-	}
+	f.add(at, "Destination outside of its zone", "No packet to zone %q goes to %s.", zone, text(n)).on(depends...).warn()
 }
 
 // text is a network as it would be written: an address without its /32.

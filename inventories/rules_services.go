@@ -83,21 +83,16 @@ func (f *finder) serviceAddress(path string, s Service) {
 		f.add(path, "Not an address", "%s is an IPv4 address.", path)
 		return
 	}
-	if a == o.VIP || slices.ContainsFunc(f.p.VLANs, func(v VLAN) bool { return v.VIP == a }) {
+	if _, vip := f.vlan.byVIP[a]; vip || a == o.VIP {
 		return
 	}
-	depends := []string{"vlan", "outside.vip"}
-	for _, v := range f.p.VLANs {
-		depends = append(depends, "vlan."+v.Name+".vip")
+	if i, ok := f.vlan.home(a); ok {
+		v := f.p.VLANs[i]
+		f.add(path, "Address is no VIP", "%s is in VLAN %q, where only the VIP %s fails over.", a, v.Name, v.VIP).on(f.vips()...)
+		return
 	}
-	for _, v := range f.p.VLANs {
-		if v.Network.IsValid() && v.Network.Contains(a) {
-			f.add(path, "Address is no VIP", "%s is in VLAN %q, where only the VIP %s fails over.", a, v.Name, v.VIP).on(depends...)
-			return
-		}
-	}
-	if f.networksKnown() && !o.Network.Contains(a) {
-		f.add(path, "Address is no VIP", "%s is neither a VIP of the inventory nor an address in outside.network, %s.", a, o.Network).on(depends...)
+	if !o.Network.Contains(a) && f.networksKnown() {
+		f.add(path, "Address is no VIP", "%s is neither a VIP of the inventory nor an address in outside.network, %s.", a, o.Network).on(f.vips()...)
 		return
 	}
 	if !o.Network.Contains(a) {
@@ -114,6 +109,15 @@ func (f *finder) serviceAddress(path string, s Service) {
 			f.add(path, "Address used twice", "%s is node %q, and does not fail over.", a, n.Name).on("node." + n.Name + ".outside")
 		}
 	}
+}
+
+// vips are the paths of all VIPs.
+func (f *finder) vips() []string {
+	out := []string{"vlan", "outside.vip"}
+	for _, v := range f.p.VLANs {
+		out = append(out, "vlan."+v.Name+".vip")
+	}
+	return out
 }
 
 // servicePort checks that nobody else listens there.
@@ -158,11 +162,11 @@ func (f *finder) serviceFrom(path string, s Service) {
 // zone checks the name of a zone.
 func (f *finder) zone(path, zone string) bool {
 	names := []string{ZoneOutside, ZoneInside, ZoneSync, ZoneFirewall}
+	if slices.Contains(names, zone) || len(f.vlan.byName[zone]) > 0 {
+		return true
+	}
 	for _, v := range f.p.VLANs {
 		names = append(names, v.Name)
-	}
-	if slices.Contains(names, zone) {
-		return true
 	}
 	hint := "Zones are outside, inside, sync, firewall and the names of the VLANs."
 	if s := Nearest(zone, names); s != "" {
@@ -252,10 +256,9 @@ func reserved(a netip.Addr) (netip.Prefix, bool) {
 
 // home is the network that an address stands in, and its path.
 func (f *finder) home(a netip.Addr) (string, netip.Prefix) {
-	for _, v := range f.p.VLANs {
-		if v.Network.IsValid() && v.Network.Contains(a) {
-			return "vlan." + v.Name + ".network", v.Network
-		}
+	if i, ok := f.vlan.home(a); ok {
+		v := f.p.VLANs[i]
+		return "vlan." + v.Name + ".network", v.Network
 	}
 	if o := f.p.Outside.Network; o.IsValid() && o.Contains(a) {
 		return "outside.network", o
@@ -265,11 +268,11 @@ func (f *finder) home(a netip.Addr) (string, netip.Prefix) {
 
 // lost tells of servers that stand in no network of the pair.
 func (f *finder) lost(path string, s Service, lost []string) {
-	if !f.networksKnown() {
+	if len(lost) == 0 || !f.networksKnown() {
 		return
 	}
 	depends := []string{"vlan", path + ".server"}
-	if len(lost) > 0 && len(lost) == len(s.Servers) {
+	if len(lost) == len(s.Servers) {
 		f.add(lost[0], "No server in a known network", "Every server of service %q stands outside of the VLANs and of the outside network: the nodes would look for them behind the gateway.", s.Name).
 			on(depends...)
 		return
@@ -307,6 +310,10 @@ func (f *finder) transparent(path string, s Service) {
 
 // inZone reports whether the network of a zone has the address.
 func (f *finder) inZone(a netip.Addr, zone string) bool {
+	if zone == ZoneInside {
+		_, ok := f.vlan.home(a)
+		return ok
+	}
 	for _, n := range f.zoneNetworks(zone) {
 		if n.Contains(a) {
 			return true
@@ -318,9 +325,16 @@ func (f *finder) inZone(a netip.Addr, zone string) bool {
 // zoneNetworks are the networks that are known to make up a zone.
 func (f *finder) zoneNetworks(zone string) []netip.Prefix {
 	var out []netip.Prefix
-	for _, v := range f.p.VLANs {
-		if (zone == ZoneInside || zone == v.Name) && v.Network.IsValid() {
-			out = append(out, v.Network)
+	if zone == ZoneInside {
+		for _, v := range f.p.VLANs {
+			if v.Network.IsValid() {
+				out = append(out, v.Network)
+			}
+		}
+	}
+	for _, i := range f.vlan.byName[zone] {
+		if n := f.p.VLANs[i].Network; n.IsValid() && zone != ZoneInside {
+			out = append(out, n)
 		}
 	}
 	switch {

@@ -25,8 +25,11 @@ func (f *finder) vlans() {
 			}
 		}
 		f.vlanNetwork(path, v)
-		if !f.overlaps(path, *v, f.p.VLANs[:i]) {
+		if !f.overlaps(path, *v) {
 			f.inside(path, *v)
+		}
+		if v.Network.IsValid() {
+			f.vlan.add(i, v.Network)
 		}
 		f.vlanAddresses(path, *v, homeless)
 	}
@@ -109,7 +112,7 @@ func (f *finder) inside(path string, v VLAN) {
 
 // overlaps compares a VLAN's network with all that come before it. Two of one id
 // were reported already.
-func (f *finder) overlaps(path string, v VLAN, before []VLAN) bool {
+func (f *finder) overlaps(path string, v VLAN) bool {
 	tell := func(name string, n netip.Prefix, paths ...string) {
 		f.add(path+".network", "Networks overlap", "%s overlaps %s, %s.", v.Network, name, n).on(paths...)
 	}
@@ -121,15 +124,15 @@ func (f *finder) overlaps(path string, v VLAN, before []VLAN) bool {
 		tell("sync.network", f.p.Sync.Network, "sync.network", "inside.network")
 		return true
 	}
-	for _, w := range before {
-		if overlap(v.Network, w.Network) {
-			if v.ID != w.ID {
-				tell(fmt.Sprintf("VLAN %q", w.Name), w.Network, "vlan."+w.Name+".network")
-			}
-			return true
-		}
+	if !v.Network.IsValid() {
+		return false
 	}
-	return false
+	i, ok := f.vlan.overlapping(v.Network)
+	if ok && v.ID != f.p.VLANs[i].ID {
+		w := f.p.VLANs[i]
+		tell(fmt.Sprintf("VLAN %q", w.Name), w.Network, "vlan."+w.Name+".network")
+	}
+	return ok
 }
 
 // vlanAddresses checks the VIP and the nodes' addresses. Homeless collects, by node,

@@ -157,10 +157,7 @@ func (a *application) validate(ctx context.Context) error {
 func (a *application) apply(ctx context.Context, b batch) error {
 	step := b.step.Name()
 	a.r.emit(Event{Event: StepStarted, Node: a.n.Name, Step: step, Count: len(b.changes)})
-	after := a.facts
-	for _, c := range b.changes {
-		after = after.With(c.Makes)
-	}
+	after := a.facts.With(made(b.changes)...)
 	var manifest *string
 	if before, now := renderManifest(a.facts), renderManifest(after); before != now {
 		manifest = &now

@@ -3,6 +3,7 @@ package provision
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Plan is what would change on the nodes. It is a value: printed, compared,
@@ -58,8 +59,8 @@ func (n *NodePlan) plan(wants func(step string) bool) error {
 		if err != nil {
 			return fmt.Errorf("plan step %s: %w", s.Name(), err)
 		}
-		for _, c := range changes {
-			f = f.With(c.Makes)
+		if len(changes) > 0 {
+			f = f.With(made(changes)...)
 		}
 		n.Changes = append(n.Changes, changes...)
 		if t, ok := s.(Noticer); ok {
@@ -72,6 +73,15 @@ func (n *NodePlan) plan(wants func(step string) bool) error {
 		return findings
 	}
 	return nil
+}
+
+// made are the facts that changes make true, in their order.
+func made(changes []Change) []Facts {
+	out := make([]Facts, len(changes))
+	for i, c := range changes {
+		out[i] = c.Makes
+	}
+	return out
 }
 
 // batch is the changes of one step that are carried out by one command.
@@ -90,7 +100,7 @@ func (n *NodePlan) batches() []batch {
 			switch {
 			case c.Step != s.Name():
 			case c.Late:
-				then = append([]Change{c}, then...)
+				then = append(then, c)
 			default:
 				now = append(now, c)
 			}
@@ -98,6 +108,7 @@ func (n *NodePlan) batches() []batch {
 		if len(now) > 0 {
 			out = append(out, batch{s, now})
 		}
+		slices.Reverse(then)
 		if len(then) > 0 {
 			late = append([]batch{{s, then}}, late...)
 		}

@@ -2,11 +2,9 @@ package steps
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
-	"fwprov/inventories"
 	"fwprov/provision"
 )
 
@@ -65,8 +63,12 @@ func (s services) keepsVIPs(f provision.Facts) bool {
 	if !ok || f[runsDisk] == "" {
 		return false // nobody knows what it has
 	}
+	known := map[string]bool{heartbeatAddr: true}
+	for _, v := range s.pair.VIPs() {
+		known[v.Addr.String()] = true
+	}
 	for _, addr := range allVIPs(conf) {
-		if addr != heartbeatAddr && !slices.ContainsFunc(s.pair.VIPs(), func(v inventories.VIP) bool { return v.Addr.String() == addr }) {
+		if !known[addr] {
 			return false
 		}
 	}

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"strconv"
 	"strings"
 
 	"fwprov/inventories"
@@ -126,9 +127,9 @@ func Unused(p *inventories.Pair, nodes map[string]provision.Facts) bool {
 
 // holds reports whether a node has the VIP on its interface.
 func holds(f provision.Facts, v inventories.VIP) bool {
-	prefix := provision.Key("addr", v.Interface, v.Addr.String()) + "/"
-	for k := range f {
-		if strings.HasPrefix(k, prefix) {
+	key := provision.Key("addr", v.Interface, v.Addr.String()) + "/"
+	for bits := range v.Addr.BitLen() + 1 { // whatever length it has there; going through all facts would take longer
+		if f[key+strconv.Itoa(bits)] != "" {
 			return true
 		}
 	}

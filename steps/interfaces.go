@@ -260,6 +260,11 @@ func (s interfaces) planGone(f provision.Facts) []provision.Change {
 	for _, w := range s.want(f) {
 		keep[w.Name] = true
 	}
+	addrs := map[string][]string{} // keys of the facts, by interface
+	for _, k := range f.Keys("addr") {
+		name, _, _ := strings.Cut(strings.TrimPrefix(k, "addr "), " ")
+		addrs[name] = append(addrs[name], k)
+	}
 	var out []provision.Change
 	names := f.Names("managed", "interface")
 	slices.SortFunc(names, func(a, b string) int { // by VLAN id once the late ones are reversed
@@ -281,7 +286,7 @@ func (s interfaces) planGone(f provision.Facts) []provision.Change {
 			q := provision.Quote(name)
 			c.Script = fmt.Sprintf("[ ! -e /sys/class/net/%[1]s ] || ip link del dev %[1]s || [ ! -e /sys/class/net/%[1]s ]", q)
 			c.Makes[link], c.Makes[provision.Key("carrier", name)], c.Makes[provision.Key("sysctl", interfaceKey(name))] = "", "", ""
-			for _, k := range f.Keys("addr", name) {
+			for _, k := range addrs[name] {
 				c.Makes[k] = ""
 			}
 		case addr != "" && f[has] != "":

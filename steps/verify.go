@@ -319,6 +319,7 @@ func (v verify) sync(n inventories.Node, f, peer provision.Facts) []provision.Ch
 // service is down.
 func (v verify) servers(n inventories.Node, f provision.Facts) []provision.Check {
 	var out []provision.Check
+	serving := holds(f, v.pair.VIPs()[0])
 	for _, s := range v.pair.Services {
 		var down []string
 		for _, srv := range s.Servers {
@@ -326,7 +327,7 @@ func (v verify) servers(n inventories.Node, f provision.Facts) []provision.Check
 				down = append(down, srv.Name+" is "+orUnknown(status))
 			}
 		}
-		c := provision.Check{Name: "service " + s.Name, Node: n.Name, OK: len(down) == 0, Down: len(down) == len(s.Servers) && holds(f, v.pair.VIPs()[0]),
+		c := provision.Check{Name: "service " + s.Name, Node: n.Name, OK: len(down) == 0, Down: len(down) == len(s.Servers) && serving,
 			Detail: fmt.Sprintf("%d of %d servers up", len(s.Servers)-len(down), len(s.Servers))}
 		if !c.OK {
 			c.Detail += ": " + strings.Join(down, ", ")

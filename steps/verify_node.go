@@ -347,6 +347,10 @@ func (v verify) denials(n inventories.Node, f provision.Facts) []provision.Check
 func (v verify) unique(n inventories.Node, f, peer provision.Facts) []provision.Check {
 	var bad []string
 	var known int
+	macs := map[string]bool{} // of the peer
+	for _, name := range peer.Names("mac") {
+		macs[peer.Get("mac", name)] = true
+	}
 	for _, vip := range v.pair.VIPs() {
 		addr := vip.Addr.String()
 		dev, mac, _ := strings.Cut(f.Get("neigh", addr), " ")
@@ -356,7 +360,7 @@ func (v verify) unique(n inventories.Node, f, peer provision.Facts) []provision.
 		case asked == "unique" && holds(f, vip):
 			known++
 		case dev != vip.Interface || holds(f, vip) || !holds(peer, vip):
-		case slices.ContainsFunc(peer.Names("mac"), func(name string) bool { return peer.Get("mac", name) == mac }):
+		case macs[mac]:
 			known++
 		default:
 			bad = append(bad, fmt.Sprintf("%s is answered for by %s, which is not %s", addr, mac, v.pair.Peer(n.Name).Name))

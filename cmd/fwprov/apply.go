@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -21,8 +22,9 @@ func applyCommand(w *world) *cli.Command {
 			"P is a plan that fwprov plan --out P has saved, and was agreed to by that: it is not asked for again, and\n" +
 			"refused if the inventory's meaning, the nodes or this program are not what they were.\n" +
 			"A node that cannot be confirmed over a new connection goes back to what it was, by itself if need be.\n" +
-			"Afterwards the pair is verified. Several inventories are several pairs, changed one after the other.",
-		Flags: slices.Concat([]cli.Flag{jsonFlag()}, applyFlags(), variableFlags(), nodeFlags(), stepFlags()),
+			"Afterwards the pair is verified. Several inventories are several pairs, changed side by side, each in its\n" +
+			"own order; one that fails does not stop the others. --parallel 1 --max-failures 1 goes through them carefully.",
+		Flags: slices.Concat([]cli.Flag{jsonFlag(), parallelFlag(), maxFailuresFlag()}, applyFlags(), variableFlags(), nodeFlags(), stepFlags()),
 		Action: func(c *cli.Context) error {
 			if err := checkApplyFlags(c); err != nil {
 				return err
@@ -82,52 +84,68 @@ type application struct {
 	interrupted <-chan struct{}
 	yes         bool
 	lockTimeout time.Duration
-	saved       *savedPlan                // what has to be carried out; nil: whatever is planned
-	agreed      bool                      // somebody has seen the plans and wants them
-	done        map[*pair]map[string]bool // nodes that are as planned and confirmed
+	prepare     func(context.Context, *pair) // sets what a pair's runner needs to apply
+	saved       *savedPlan                   // what has to be carried out; nil: whatever is planned
+	agreed      bool                         // somebody has seen the plans and wants them
+
+	mu       sync.Mutex
+	changing []*changing // pairs that are being changed
+}
+
+// changing is a pair that is being changed, for those who interrupt that.
+type changing struct {
+	nodes   []string
+	timeout time.Duration // after which they go back
 }
 
 func newApplication(c *cli.Context, s *session) *application {
-	for _, p := range s.pairs {
+	a := &application{session: s, interrupted: c.Context.Done(), yes: c.Bool("yes"), lockTimeout: c.Duration("lock-timeout")}
+	a.prepare = func(ctx context.Context, p *pair) {
 		p.runner.ConfirmTimeout = c.Duration("confirm-timeout")
-		p.runner.Record = s.record(c.Context, p)
+		p.runner.Record = s.record(ctx, p)
 		p.runner.Force = c.Bool("force")
 	}
-	return &application{session: s, interrupted: c.Context.Done(), yes: c.Bool("yes"), lockTimeout: c.Duration("lock-timeout")}
+	if len(s.pairs) == 1 {
+		a.prepare(c.Context, s.pairs[0])
+	}
+	return a
 }
 
 // execute is run with the deadline of the session, and its exit code as an error.
 func (a *application) execute(ctx context.Context) error {
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
-	code, err := a.run(ctx)
+	run := a.run
+	if len(a.pairs) > 1 {
+		run = a.runMany
+	}
+	code, err := run(ctx)
 	if err != nil {
 		return err
 	}
 	return exitWith(code)
 }
 
-// listen follows the events of all pairs, besides showing them.
-func (a *application) listen() {
-	a.done = map[*pair]map[string]bool{}
-	for _, p := range a.pairs {
-		show := p.runner.Emit
-		if a.o.json {
-			show = a.jsonEvents(p)
+// listen follows the events of a pair, besides showing them.
+func (a *application) listen(p *pair) {
+	show := p.runner.Emit
+	if a.o.json {
+		show = a.jsonEvents(p)
+	}
+	p.done = map[string]bool{}
+	p.runner.Emit = func(e provision.Event) {
+		if e.Event == provision.NodeDone {
+			p.done[e.Node] = true
 		}
-		done := map[string]bool{}
-		a.done[p] = done
-		p.runner.Emit = func(e provision.Event) {
-			if e.Event == provision.NodeDone {
-				done[e.Node] = true
-			}
-			show(e)
-		}
+		show(e)
 	}
 }
 
+// run applies the session's only pair.
 func (a *application) run(ctx context.Context) (int, error) {
-	a.listen()
+	for _, p := range a.pairs {
+		a.listen(p)
+	}
 	if a.lockTimeout > 0 {
 		// Who waits for another plans when it is his turn. Otherwise Apply takes the
 		// locks, so that a run that changes nothing needs none.
@@ -189,9 +207,6 @@ func (a *application) show(plans []*provision.Plan, asking bool) {
 
 // confirm asks whether the plan is wanted. The error is nil if it is.
 func (a *application) confirm(ctx context.Context, plans []*provision.Plan) error {
-	if !a.w.canAsk() {
-		return errors.New("standard input is a terminal, but there is none to ask on: give --yes to apply without a question")
-	}
 	var names []string
 	for i, p := range plans {
 		for _, n := range p.Nodes {
@@ -200,7 +215,15 @@ func (a *application) confirm(ctx context.Context, plans []*provision.Plan) erro
 			}
 		}
 	}
-	answer, err := a.w.ask(ctx, fmt.Sprintf("\nMake these changes on %s? Only yes is taken as one: ", list(names)), false)
+	return a.confirmed(ctx, names)
+}
+
+// confirmed asks about the changes on nodes that were shown.
+func (a *application) confirmed(ctx context.Context, names []string) error {
+	if !a.w.canAsk() {
+		return errors.New("standard input is a terminal, but there is none to ask on: give --yes to apply without a question")
+	}
+	answer, err := a.w.ask(ctx, fmt.Sprintf("\nMake these changes on %s? Only yes is taken as one: ", some(names)), false)
 	if err != nil {
 		return err
 	}
@@ -218,17 +241,12 @@ type outcome struct {
 	code    int
 }
 
-// carryOut applies and verifies the pairs one after the other. A failure leaves
-// the pairs that come later alone.
+// carryOut applies and verifies the pair.
 func (a *application) carryOut(ctx context.Context, plans []*provision.Plan) (int, error) {
 	outcomes := make([]*outcome, len(plans))
 	var codes []int
 	for i, p := range a.pairs {
 		if plans[i].Changes == 0 {
-			continue
-		}
-		if gravest(codes...) != exitOK {
-			fmt.Fprintf(a.scr.stderr(), "%s: left as it is, because a pair before it failed\n", p.label)
 			continue
 		}
 		o, err := a.one(ctx, p, plans[i])
@@ -242,14 +260,13 @@ func (a *application) carryOut(ctx context.Context, plans []*provision.Plan) (in
 }
 
 func (a *application) one(ctx context.Context, p *pair, plan *provision.Plan) (outcome, error) {
-	a.watch(p, plan)
-	defer a.w.farewell.set(nil, nil)
+	defer a.watch(p, plan)()
 	sum, err := p.runner.Apply(ctx, plan)
 	if errors.Is(err, provision.ErrStale) && !a.agreed {
 		plan, sum, err = a.again(ctx, p)
 	}
 	o := outcome{summary: sum, left: a.left(p, plan)}
-	if !a.o.json {
+	if !a.o.json && p.place == nil {
 		showSummary(a.scr.stdout(), a.w.outStyle(), p.label, o)
 	}
 	if err != nil {
@@ -296,9 +313,13 @@ func (a *application) again(ctx context.Context, p *pair) (*provision.Plan, prov
 }
 
 func (a *application) showHealth(p *pair, h provision.Health) error {
-	a.scr.clear()
+	if p.place == nil {
+		a.scr.clear()
+	}
 	if !a.o.json {
-		healthView{out: a.scr.stdout(), style: a.w.outStyle(), brief: true}.health(p.label, h)
+		if p.place == nil || h.State != provision.Healthy {
+			healthView{out: a.scr.stdout(), style: a.w.outStyle(), brief: true}.health(p.label, h)
+		}
 		return nil
 	}
 	for _, c := range h.Checks {
@@ -314,23 +335,45 @@ func (a *application) showHealth(p *pair, h provision.Health) error {
 }
 
 // watch tells who interrupts the apply of a pair what becomes of it, and lets it go
-// on when its output is cut off.
-func (a *application) watch(p *pair, plan *provision.Plan) {
+// on when its output is cut off. What it returns ends that.
+func (a *application) watch(p *pair, plan *provision.Plan) (end func()) {
 	if a.w.outlive != nil {
 		a.w.outlive()
 	}
-	var names []string
+	c := &changing{timeout: p.runner.ConfirmTimeout}
 	for _, n := range plan.Nodes {
 		if len(n.Changes) > 0 {
-			names = append(names, nodeName(p.label, n.Name))
+			c.nodes = append(c.nodes, nodeName(p.label, n.Name))
 		}
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.changing = append(a.changing, c)
 	a.w.farewell.set(func() {
 		fmt.Fprintln(a.scr.stderr(), "interrupted: the step in hand is finished, then the node is confirmed or goes back; once more drops the connection")
-	}, func() {
-		a.scr.clear()
-		fmt.Fprintf(a.scr.stderr(), "The connection was dropped. Of %s, a node that was being changed goes back to what it was by itself within %s.\n", list(names), p.runner.ConfirmTimeout)
-	})
+	}, a.dropped)
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.changing = slices.DeleteFunc(a.changing, func(o *changing) bool { return o == c })
+		if len(a.changing) == 0 {
+			a.w.farewell.set(nil, nil)
+		}
+	}
+}
+
+// dropped says what becomes of the nodes when the connections are dropped.
+func (a *application) dropped() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var nodes []string
+	var timeout time.Duration
+	for _, c := range a.changing {
+		nodes = append(nodes, c.nodes...)
+		timeout = max(timeout, c.timeout)
+	}
+	a.scr.clear()
+	fmt.Fprintf(a.scr.stderr(), "The connection was dropped. Of %s, a node that was being changed goes back to what it was by itself within %s.\n", some(nodes), timeout)
 }
 
 // jsonEvents prints every event as a line of JSON.

@@ -10,7 +10,7 @@ import (
 func (a *application) left(p *pair, plan *provision.Plan) []string {
 	var out []string
 	for _, n := range plan.Nodes {
-		if len(n.Changes) > 0 && !a.done[p][n.Name] {
+		if len(n.Changes) > 0 && !p.done[n.Name] {
 			out = append(out, n.Name)
 		}
 	}
@@ -28,15 +28,18 @@ func (a *application) summarise(plans []*provision.Plan, outcomes []*outcome) er
 		if outcomes == nil && plans != nil {
 			doc.Failed = unplanned(plans[i])
 		} else if outcomes != nil && outcomes[i] != nil {
-			o := outcomes[i]
-			doc.Changed, doc.Failed, doc.RolledBack = o.summary.Changed, o.summary.Failed, o.summary.RolledBack
-			doc.Seconds, doc.State, doc.Left = tenths(o.summary.Seconds), o.state, o.left
+			doc.take(*outcomes[i])
 		}
 		if err := writeJSON(a.scr.stdout(), doc); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (d *summaryDocument) take(o outcome) {
+	d.Changed, d.Failed, d.RolledBack = o.summary.Changed, o.summary.Failed, o.summary.RolledBack
+	d.Seconds, d.State, d.Left = tenths(o.summary.Seconds), o.state, o.left
 }
 
 func unplanned(p *provision.Plan) int {

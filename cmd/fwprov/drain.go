@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -162,23 +163,27 @@ func (s *session) said(p *pair, node, event, text string) error {
 // alone says how to go on where one node of a pair cannot be planned.
 func (s *session) alone(plans []*provision.Plan) {
 	for i, p := range s.pairs {
-		if p.limited() {
-			continue
+		alone(s.scr.stderr(), p, plans[i])
+	}
+}
+
+func alone(out io.Writer, p *pair, plan *provision.Plan) {
+	if p.limited() {
+		return
+	}
+	var failed, others []string
+	for _, n := range plan.Nodes {
+		var found provision.Findings
+		switch {
+		case n.Err != nil && !errors.As(n.Err, &found):
+			failed = append(failed, n.Name)
+		case n.Err == nil && len(n.Changes) > 0:
+			others = append(others, n.Name)
 		}
-		var failed, others []string
-		for _, n := range plans[i].Nodes {
-			var found provision.Findings
-			switch {
-			case n.Err != nil && !errors.As(n.Err, &found):
-				failed = append(failed, n.Name)
-			case n.Err == nil && len(n.Changes) > 0:
-				others = append(others, n.Name)
-			}
-		}
-		if len(failed) == 1 && len(others) == 1 {
-			fmt.Fprintf(s.scr.stderr(), "%s cannot be looked at, and %s is not changed without knowing whether somebody could take over from it.\n"+
-				"To make the changes above on it all the same: fwprov apply %s --limit %s --force\n",
-				nodeName(p.label, failed[0]), nodeName(p.label, others[0]), p.file, nodeName(p.label, others[0]))
-		}
+	}
+	if len(failed) == 1 && len(others) == 1 {
+		fmt.Fprintf(out, "%s cannot be looked at, and %s is not changed without knowing whether somebody could take over from it.\n"+
+			"To make the changes above on it all the same: fwprov apply %s --limit %s --force\n",
+			nodeName(p.label, failed[0]), nodeName(p.label, others[0]), p.file, others[0])
 	}
 }

@@ -23,6 +23,8 @@ type options struct {
 	sshConfig            string
 	withoutSecrets       bool // only the nodes of the inventory matter, not what they have to be
 	acceptNew            bool
+	parallel             int // pairs at once; 0: what the machine can take
+	maxFailures          int // pairs that may fail before no further one is begun; 0: no bound
 	sudoFD               int // where the password of sudo is read from; -1: nowhere
 }
 
@@ -52,6 +54,16 @@ func nodeFlags() []cli.Flag {
 		boolFlag("quiet", "no progress: results and errors only"),
 		boolFlag("verbose", "show what commands print, and log to standard error"),
 	}
+}
+
+// parallelFlag is that of commands that work on several pairs side by side.
+func parallelFlag() cli.Flag {
+	return &cli.IntFlag{Name: "parallel", DefaultText: "what this machine can take", Usage: "with several inventories: work on `N` pairs at once, each in its own order"}
+}
+
+// maxFailuresFlag keeps a mistake from going through all pairs.
+func maxFailuresFlag() cli.Flag {
+	return &cli.IntFlag{Name: "max-failures", DefaultText: "no bound", Usage: "with several inventories: begin no further pair once `N` have failed"}
 }
 
 // stepFlags choose steps.
@@ -88,6 +100,14 @@ func readOptions(c *cli.Context) (options, error) {
 	}
 	if o.timeout < 0 {
 		return o, fmt.Errorf("--timeout %s: a duration above zero, such as 10m", o.timeout)
+	}
+	for _, f := range []struct {
+		name string
+		to   *int
+	}{{"parallel", &o.parallel}, {"max-failures", &o.maxFailures}} {
+		if *f.to = c.Int(f.name); c.IsSet(f.name) && *f.to < 1 {
+			return o, fmt.Errorf("--%s %d: a number above zero", f.name, *f.to)
+		}
 	}
 	if o.quiet && o.verbose {
 		return o, errors.New("--quiet and --verbose exclude each other")

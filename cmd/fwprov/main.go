@@ -39,6 +39,7 @@ func realMain() int {
 		now:      time.Now,
 		id:       strings.ToLower(rand.Text()),
 		operator: operator(),
+		machine:  thisMachine,
 		outlive:  outlive,
 	}
 	// That they can still be seen by this user is no reason not to run.

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"time"
 
-	hcl2 "github.com/hashicorp/hcl/v2"
 	"github.com/urfave/cli/v2"
 
 	"fwprov/hcl"
@@ -25,6 +25,8 @@ type session struct {
 	scr   *screen
 	trust *trust
 	sudo  *remote.Password
+	known *remote.KnownHosts
+	jumps *remote.JumpHosts
 	pairs []*pair
 }
 
@@ -37,6 +39,8 @@ type pair struct {
 	variables []hcl.Variable     // that the inventory declares
 	nodes     []inventories.Node // those that --limit leaves
 	runner    *provision.Runner
+	place     *place          // among the pairs that are worked on; nil if it is the only one
+	done      map[string]bool // nodes that are as planned and confirmed
 }
 
 func (p *pair) limited() bool { return len(p.nodes) < len(p.Nodes) }
@@ -75,9 +79,9 @@ func open(ctx context.Context, w *world, o options, paths []string) (*session, e
 	}
 	s.scr = newScreen(w, o.quiet)
 	s.trust = &trust{w: w, scr: s.scr, acceptNew: o.acceptNew, run: ctx}
-	s.sudo = s.trust.password(given)
-	for _, p := range s.pairs {
-		s.prepare(p)
+	s.sudo, s.known, s.jumps = s.trust.password(given), &remote.KnownHosts{}, &remote.JumpHosts{}
+	if len(s.pairs) == 1 {
+		s.prepare(s.pairs[0])
 	}
 	return s, nil
 }
@@ -98,69 +102,6 @@ func (s *session) deadline(ctx context.Context) (context.Context, context.Cancel
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeoutCause(ctx, s.o.timeout, fmt.Errorf("not done within %s (--timeout)", s.o.timeout))
-}
-
-// load reads inventories and shows what is wrong with them, all of them at once.
-func load(ctx context.Context, w *world, o options, paths []string) ([]*pair, error) {
-	var pairs []*pair
-	failed := false
-	keys := w.ageKeys(ctx, o, true)
-	for _, path := range paths {
-		opts := hclOptions(ctx, w, o, path, len(paths) > 1)
-		opts.Age = keys
-		opts.WithoutSecrets = o.withoutSecrets
-		p, src, diags := hcl.Load(path, opts)
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if err := showDiagnostics(w, src, diags, o.quiet); err != nil {
-			return nil, err
-		}
-		if p == nil {
-			failed = true
-			continue
-		}
-		one := &pair{Pair: p, file: path, nodes: p.Nodes, variables: src.Variables}
-		if len(paths) > 1 {
-			one.label, one.inventory = p.Name, path
-		}
-		pairs = append(pairs, one)
-	}
-	if failed {
-		return nil, exit(exitError)
-	}
-	return pairs, nil
-}
-
-// showDiagnostics prints what is wrong with an inventory, without the warnings
-// if quiet.
-func showDiagnostics(w *world, src *hcl.Source, diags hcl2.Diagnostics, quiet bool) error {
-	if quiet {
-		diags = slices.DeleteFunc(slices.Clone(diags), func(d *hcl2.Diagnostic) bool { return d.Severity == hcl2.DiagWarning })
-	}
-	if len(diags) == 0 {
-		return nil
-	}
-	err := src.Write(w.stderr, diags, w.errStyle().on)
-	fmt.Fprintln(w.stderr)
-	return err
-}
-
-func hclOptions(ctx context.Context, w *world, o options, path string, several bool) hcl.Options {
-	opts := hcl.Options{Vars: o.vars, VarFiles: o.varFiles, Env: w.environ}
-	if w.canAsk() {
-		opts.Ask = func(v hcl.Variable) (string, error) {
-			question := v.Name
-			if several {
-				question = path + ": " + question
-			}
-			if v.Description != "" {
-				question += " (" + strings.TrimSuffix(provision.Printable(v.Description), ".") + ")"
-			}
-			return w.ask(ctx, question+": ", v.Sensitive)
-		}
-	}
-	return opts
 }
 
 // limit keeps the nodes that --limit names, and the pairs that have any.
@@ -184,7 +125,7 @@ func limit(pairs []*pair, names []string) ([]*pair, error) {
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("--limit %s: no such node; there are %s", name, list(allNodes(pairs)))
+			return nil, fmt.Errorf("--limit %s: no such node; there are %s", name, some(allNodes(pairs)))
 		}
 	}
 	var out []*pair
@@ -209,6 +150,9 @@ func allNodes(pairs []*pair) []string {
 
 // checkSteps refuses --only and --skip of steps that do not exist.
 func checkSteps(pairs []*pair, o options) error {
+	if len(o.only) == 0 && len(o.skip) == 0 {
+		return nil
+	}
 	for _, p := range pairs {
 		var names []string
 		for _, s := range steps.For(p.Pair, p.Nodes[0]) {
@@ -227,6 +171,11 @@ func checkSteps(pairs []*pair, o options) error {
 func (s *session) prepare(p *pair) {
 	targets := map[string]remote.Target{}
 	ssh := s.ssh()
+	if p.place != nil {
+		ssh.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return p.place.waiting(func() (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, network, addr) })
+		}
+	}
 	r := &provision.Runner{
 		Roles:  func(f map[string]provision.Facts) map[string]provision.Role { return steps.Role(p.Pair, f) },
 		Unused: func(f map[string]provision.Facts) bool { return steps.Unused(p.Pair, f) },
@@ -265,7 +214,7 @@ func (s *session) prepare(p *pair) {
 
 // ssh are what all connections of the session share.
 func (s *session) ssh() remote.Options {
-	return remote.Options{ConfigFile: s.o.sshConfig, HomeDir: s.w.env("HOME"), AgentSocket: s.w.env("SSH_AUTH_SOCK"), Password: s.sudo}
+	return remote.Options{ConfigFile: s.o.sshConfig, HomeDir: s.w.env("HOME"), AgentSocket: s.w.env("SSH_AUTH_SOCK"), Password: s.sudo, KnownHosts: s.known, JumpHosts: s.jumps}
 }
 
 // target is how a node is reached.

@@ -7,23 +7,23 @@ import (
 	"slices"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sync/errgroup"
 
 	"fwprov/provision"
 )
-
-// pairsAtOnce is how many pairs are looked at side by side.
-const pairsAtOnce = 8
 
 func planCommand(w *world) *cli.Command {
 	return &cli.Command{
 		Name:      "plan",
 		Usage:     "show what apply would change on each node, and why",
 		ArgsUsage: "FILE...",
+		Description: "Several inventories are several pairs, looked at side by side. Each that differs or fails has a line then;\n" +
+			"the plan itself is shown with it if few differ, and of all with --verbose.",
 		Flags: slices.Concat([]cli.Flag{
 			jsonFlag(),
 			boolFlag("detailed-exitcode", "exit with 2 if there are changes"),
 			outFlag(),
+			parallelFlag(),
+			maxFailuresFlag(),
 		}, variableFlags(), nodeFlags(), stepFlags()),
 		Action: func(c *cli.Context) error {
 			s, err := begin(c.Context, w, c)
@@ -37,6 +37,9 @@ func planCommand(w *world) *cli.Command {
 			}
 			ctx, cancel := s.deadline(c.Context)
 			defer cancel()
+			if len(s.pairs) > 1 {
+				return s.planMany(ctx, c.Context, c.Bool("detailed-exitcode"))
+			}
 
 			plans := s.plan(ctx)
 			if err := s.showPlans(plans); err != nil {
@@ -61,16 +64,30 @@ func planCommand(w *world) *cli.Command {
 // plan looks at the nodes of all pairs.
 func (s *session) plan(ctx context.Context) []*provision.Plan {
 	plans := make([]*provision.Plan, len(s.pairs))
-	var g errgroup.Group
-	g.SetLimit(pairsAtOnce)
 	for i, p := range s.pairs {
-		g.Go(func() error {
-			plans[i] = p.runner.Plan(ctx)
-			return nil
-		})
+		plans[i] = p.runner.Plan(ctx)
 	}
-	_ = g.Wait()
 	return plans
+}
+
+// planMany shows the plans of several pairs. run ends when the run is interrupted,
+// ctx also when its time is over.
+func (s *session) planMany(ctx, run context.Context, detailed bool) error {
+	f := s.fleet()
+	sum, err := f.plan(ctx, false, f.scr.stdout())
+	if err != nil {
+		return err
+	}
+	var codes []int
+	switch {
+	case run.Err() != nil:
+		codes = append(codes, exitInterrupted)
+	case sum.broken > 0 || ctx.Err() != nil:
+		codes = append(codes, exitError)
+	case detailed && sum.changes > 0:
+		codes = append(codes, exitChanges)
+	}
+	return exitWith(gravest(codes...))
 }
 
 // showPlans prints the plans of all pairs, in the order of the inventories.

@@ -5,10 +5,11 @@ package main
 //   - Standard output has what was asked for: the plan, the result, JSON.
 //     Standard error has progress, messages, questions and errors.
 //   - One screen owns both. Nothing else writes to either while it is open.
-//   - On a terminal the last lines show what each node is doing right now. They
-//     are redrawn at most ten times a second, and are erased before anything
-//     else is written and when the screen is closed, so that what stays in the
-//     scrollback reads like a log.
+//   - On a terminal the last lines show what each node is doing right now, or each
+//     pair where there are several, and how far the run is. They are redrawn at
+//     most ten times a second, and are erased before anything else is written and
+//     when the screen is closed, so that what stays in the scrollback reads like
+//     a log.
 //   - Without a terminal there are no such lines: what happens is told a line at
 //     a time. Whoever pipes standard error gets no escape sequence at all.
 //   - Colour never carries a meaning that the text does not.
@@ -38,6 +39,7 @@ type screen struct {
 
 	mu     sync.Mutex
 	status []statusLine // by name
+	footer string       // stands below them
 	drawn  string       // what is on the screen below everything else
 }
 
@@ -66,6 +68,9 @@ func (s *screen) close() {
 
 // show sets the live line of a node.
 func (s *screen) show(name, text string) {
+	if !s.live {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.status {
@@ -87,12 +92,19 @@ func (s *screen) hide(name string) {
 	s.status = slices.DeleteFunc(s.status, func(l statusLine) bool { return l.name == name })
 }
 
+// sum sets the line below those of the nodes.
+func (s *screen) sum(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.footer = text
+}
+
 // clear takes all live lines away.
 func (s *screen) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.erase()
-	s.status = nil
+	s.status, s.footer = nil, ""
 }
 
 // stdout and stderr are the two streams, for whole lines.
@@ -146,25 +158,34 @@ func (s *screen) draw() {
 
 // render returns the live lines as they have to be.
 func (s *screen) render() string {
-	if !s.live || len(s.status) == 0 {
+	if !s.live || len(s.status) == 0 && s.footer == "" {
 		return ""
 	}
 	columns, rows := s.size()
+	room := rows - 2 // what does not fit could not be erased
+	if s.footer != "" {
+		room--
+	}
+	shown := s.status[:max(0, min(room, len(s.status)))]
 	names := 0
-	for _, l := range s.status {
+	for _, l := range shown {
 		names = max(names, utf8.RuneCountInString(l.name))
 	}
 	var b strings.Builder
-	for i, l := range s.status {
-		if i == rows-2 {
-			break // what does not fit could not be erased
-		}
+	for _, l := range shown {
 		took := ""
 		if d := s.now().Sub(l.since); d >= 2*time.Second {
 			took = fmt.Sprintf(" (%ds)", int(d.Seconds()))
 		}
 		text := fmt.Sprintf("%-*s  %s", names, l.name, l.text)
 		b.WriteString(s.style.faint(cut(text, columns-1-len(took))+took) + "\n")
+	}
+	if s.footer != "" && room >= 0 {
+		text := s.footer
+		if more := len(s.status) - len(shown); more > 0 {
+			text += fmt.Sprintf(" (%d not shown)", more)
+		}
+		b.WriteString(s.style.faint(cut(text, columns-1)) + "\n")
 	}
 	return b.String()
 }

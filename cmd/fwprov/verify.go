@@ -1,13 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sync/errgroup"
 
 	"fwprov/provision"
 )
@@ -20,6 +20,7 @@ func verifyCommand(w *world) *cli.Command {
 		Flags: slices.Concat([]cli.Flag{jsonFlag(),
 			&cli.StringFlag{Name: "junit", Usage: "also write what was found to this `FILE`, as JUnit XML"},
 			&cli.BoolFlag{Name: "once", Usage: "judge what is seen first: do not wait for a pair that settles after a change"},
+			parallelFlag(),
 		}, variableFlags(), nodeFlags()),
 		Action: func(c *cli.Context) error {
 			if len(c.StringSlice("limit")) > 0 {
@@ -38,16 +39,7 @@ func verifyCommand(w *world) *cli.Command {
 
 			found := make([]provision.Health, len(s.pairs))
 			errs := make([]error, len(s.pairs))
-			var g errgroup.Group
-			g.SetLimit(pairsAtOnce)
-			for i, p := range s.pairs {
-				p.runner.Once = c.Bool("once")
-				g.Go(func() error {
-					found[i], errs[i] = p.runner.Verify(ctx)
-					return nil
-				})
-			}
-			_ = g.Wait()
+			s.verify(ctx, c.Bool("once"), found, errs)
 			s.scr.clear()
 			code, err := s.showAll(found)
 			if err != nil {
@@ -72,6 +64,36 @@ func verifyCommand(w *world) *cli.Command {
 		},
 	}
 }
+
+// verify looks at all pairs.
+func (s *session) verify(ctx context.Context, once bool, found []provision.Health, errs []error) {
+	look := func(p *pair) {
+		p.runner.Once = once
+		i := slices.Index(s.pairs, p)
+		found[i], errs[i] = p.runner.Verify(ctx)
+	}
+	if len(s.pairs) == 1 {
+		look(s.pairs[0])
+		return
+	}
+	f := s.fleet()
+	f.begin("verified", len(s.pairs))
+	left := sideBySide(ctx, f, s.pairs, false, func(_ context.Context, p *pair) seen {
+		f.enter(p)
+		look(p)
+		p.release()
+		f.scr.hide(p.label)
+		return seen{}
+	}, func(*pair, seen) {})
+	for _, p := range left {
+		errs[slices.Index(s.pairs, p)] = context.Cause(ctx)
+	}
+}
+
+// seen is the result of a pair that was looked at: what was found is elsewhere.
+type seen struct{}
+
+func (seen) failed() bool { return false }
 
 // showAll prints what was found and returns the exit code for it.
 func (s *session) showAll(found []provision.Health) (int, error) {

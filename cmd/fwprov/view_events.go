@@ -17,6 +17,7 @@ type eventView struct {
 	label   string // stands before the nodes' names, "" for a single pair
 	quiet   bool   // failures only
 	verbose bool   // what commands print, too
+	row     *row   // where there are several pairs: the live line of this one, and no others
 
 	todo, done map[string]int // changes by node
 }
@@ -33,56 +34,58 @@ func (v *eventView) event(e provision.Event) {
 	st := v.scr.style
 	switch e.Event {
 	case provision.Connecting:
-		v.now(name, "connecting")
+		v.now(name, e.Node, "connecting")
 	case provision.Probing:
-		v.scr.show(name, "looking at it")
+		v.show(name, e.Node, "looking at it")
 	case provision.Planned:
 		v.todo[e.Node] = e.Count
-		v.scr.hide(name)
+		v.hide(name, e.Node)
 		v.say(name, "planned: "+count(e.Count, "change"))
 	case provision.Staging:
-		v.now(name, "uploading "+count(e.Count, "file"))
+		v.now(name, e.Node, "uploading "+count(e.Count, "file"))
 	case provision.Validating:
-		v.now(name, "checking the new files")
+		v.now(name, e.Node, "checking the new files")
 	case provision.StepStarted:
-		v.scr.show(name, v.counter(e.Node)+e.Step)
+		v.show(name, e.Node, v.counter(e.Node)+e.Step)
 	case provision.Output:
 		text := provision.Printable(e.Message)
 		if v.verbose {
 			v.say(name, e.Step+": "+text)
 		} else {
-			v.scr.show(name, v.counter(e.Node)+e.Step+": "+text)
+			v.show(name, e.Node, v.counter(e.Node)+e.Step+": "+text)
 		}
 	case provision.ChangeDone:
 		v.done[e.Node]++
 		v.say(name, fmt.Sprintf("%s: %s %s", e.Step, st.symbol(e.Action), provision.Printable(e.Target)))
-		v.scr.show(name, v.counter(e.Node)+e.Step)
+		v.show(name, e.Node, v.counter(e.Node)+e.Step)
 	case provision.Confirming:
-		v.now(name, "confirming over a new connection")
+		v.now(name, e.Node, "confirming over a new connection")
 	case provision.Draining:
-		v.now(name, provision.Printable(e.Message))
+		v.now(name, e.Node, provision.Printable(e.Message))
 	case provision.Drained:
 		v.say(name, provision.Printable(e.Message))
 	case provision.Forced:
 		v.tell(name, st.yellow(provision.Printable(e.Message)))
 	case provision.Waiting:
-		v.now(name, "waiting "+provision.Printable(e.Message))
+		v.now(name, e.Node, "waiting "+provision.Printable(e.Message))
 	case provision.NodeDone:
-		v.scr.hide(name)
+		v.hide(name, e.Node)
 		v.say(name, st.green(fmt.Sprintf("done: %s in %.1fs", count(e.Count, "change"), e.Seconds)))
 	case provision.NodeSkipped:
-		v.scr.hide(name)
+		v.hide(name, e.Node)
 		v.tell(name, st.yellow(provision.Printable(e.Message)))
 	case provision.GoingBack:
-		v.now(name, "going back to what it was")
+		v.now(name, e.Node, "going back to what it was")
 	case provision.RolledBack:
-		v.scr.hide(name)
+		v.hide(name, e.Node)
 		v.tell(name, st.yellow("went back to what it was"))
 	case provision.ChangeFailed:
 		// NodeFailed follows and says the same.
 	case provision.NodeFailed:
-		v.scr.hide(name)
-		v.tell(name, st.red("failed"))
+		v.hide(name, e.Node)
+		if v.row == nil { // else the line of the pair says it
+			v.tell(name, st.red("failed"))
+		}
 	}
 }
 
@@ -90,17 +93,35 @@ func (v *eventView) counter(node string) string {
 	return fmt.Sprintf("%d/%d ", v.done[node], v.todo[node])
 }
 
+// show says live what a node is doing, or the pair where node is "".
+func (v *eventView) show(name, node, text string) {
+	if v.row != nil {
+		v.row.show(node, text)
+		return
+	}
+	v.scr.show(name, text)
+}
+
+func (v *eventView) hide(name, node string) {
+	if v.row != nil {
+		v.row.show(node, "")
+		return
+	}
+	v.scr.hide(name)
+}
+
 // now says what a node is doing: live if that can be seen, else as a line.
-func (v *eventView) now(name, text string) {
-	if v.scr.live {
-		v.scr.show(name, text)
+func (v *eventView) now(name, node, text string) {
+	if v.scr.live || v.row != nil {
+		v.show(name, node, text)
 		return
 	}
 	v.say(name, text)
 }
 
+// say tells what need not be known where there are several pairs.
 func (v *eventView) say(name, text string) {
-	if !v.quiet {
+	if !v.quiet && v.row == nil {
 		v.tell(name, text)
 	}
 }
@@ -123,8 +144,9 @@ type summaryDocument struct {
 	Failed     int             `json:"failed"`
 	RolledBack bool            `json:"rolled_back"`
 	Seconds    float64         `json:"seconds"`
-	State      provision.State `json:"state,omitempty"` // only if it was verified
-	Left       []string        `json:"left,omitempty"`  // nodes that are not as planned
+	State      provision.State `json:"state,omitempty"`     // only if it was verified
+	Left       []string        `json:"left,omitempty"`      // nodes that are not as planned
+	NotBegun   bool            `json:"not_begun,omitempty"` // nothing was tried
 }
 
 // showSummary tells people how a pair's apply ended.
@@ -141,6 +163,9 @@ func showSummary(out io.Writer, st style, label string, o outcome) {
 		text += st.red(" and went back to what was")
 	}
 	text += "."
+	if o.state == provision.Healthy {
+		text += " " + st.green("It is healthy.") // elsewhere this is told after the summary
+	}
 	if len(o.left) > 0 {
 		verb := " is"
 		if len(o.left) > 1 {

@@ -150,36 +150,46 @@ func (v planView) notices(b *strings.Builder, p *provision.Plan) {
 	}
 }
 
-// total sums up the plans of all pairs.
-func (v planView) total(plans []*provision.Plan) {
-	changes, disruptive, changed, failed := 0, 0, 0, 0
-	for _, p := range plans {
-		changes += p.Changes
-		for _, n := range p.Nodes {
-			if n.Err != nil {
-				failed++
-			} else if len(n.Changes) > 0 {
-				changed++
-			}
-			for _, c := range n.Changes {
-				if c.Disruptive {
-					disruptive++
-				}
+// tally is how much there is in plans.
+type tally struct {
+	changes, disruptive int
+	changed, failed     int // nodes
+}
+
+func (t *tally) add(p *provision.Plan) {
+	t.changes += p.Changes
+	for _, n := range p.Nodes {
+		if n.Err != nil {
+			t.failed++
+		} else if len(n.Changes) > 0 {
+			t.changed++
+		}
+		for _, c := range n.Changes {
+			if c.Disruptive {
+				t.disruptive++
 			}
 		}
 	}
+}
+
+// total sums up the plans of all pairs.
+func (v planView) total(plans []*provision.Plan) {
+	var t tally
+	for _, p := range plans {
+		t.add(p)
+	}
 	switch {
-	case changes == 0 && failed > 0:
-		fmt.Fprintf(v.out, "%s\n", v.style.bold("No plan: "+count(failed, "node")+" could not be planned."))
-	case changes == 0:
+	case t.changes == 0 && t.failed > 0:
+		fmt.Fprintf(v.out, "%s\n", v.style.bold("No plan: "+count(t.failed, "node")+" could not be planned."))
+	case t.changes == 0:
 		fmt.Fprintf(v.out, "%s Everything is as the inventory says.\n", v.style.bold(v.style.green("No changes.")))
 	default:
-		text := fmt.Sprintf("Plan: %s on %s", count(changes, "change"), count(changed, "node"))
-		if disruptive > 0 {
-			text += fmt.Sprintf(", %d of them disruptive", disruptive)
+		text := fmt.Sprintf("Plan: %s on %s", count(t.changes, "change"), count(t.changed, "node"))
+		if t.disruptive > 0 {
+			text += fmt.Sprintf(", %d of them disruptive", t.disruptive)
 		}
-		if failed > 0 {
-			text += fmt.Sprintf("; %s could not be planned", count(failed, "node"))
+		if t.failed > 0 {
+			text += fmt.Sprintf("; %s could not be planned", count(t.failed, "node"))
 		}
 		fmt.Fprintf(v.out, "%s\n", v.style.bold(text+"."))
 	}
@@ -222,6 +232,7 @@ type planDocument struct {
 	Inventory string         `json:"inventory,omitempty"`
 	Changes   int            `json:"changes"`
 	Nodes     []nodeDocument `json:"nodes"`
+	NotBegun  bool           `json:"not_begun,omitempty"` // nothing is known of the pair
 }
 
 type nodeDocument struct {

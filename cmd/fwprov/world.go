@@ -30,7 +30,8 @@ type world struct {
 	id             string // random, letters and digits
 	operator       string // who runs this and from where
 	farewell       farewell
-	outlive        func() // lets the run go on when nobody reads what it prints
+	machine        func() machine // what it runs on
+	outlive        func()         // lets the run go on when nobody reads what it prints
 
 	lines *bufio.Reader // of stdin, once a question has been asked
 }

@@ -36,6 +36,10 @@ type Options struct {
 	// from it lets this connection go on. Without it the error is returned. It
 	// must return when its context ends, which is that of the login.
 	OnUnknownHost func(context.Context, *HostKeyUnknownError) error
+	// KnownHosts keeps what was read of known_hosts files for the next connection;
+	// nil: nothing.
+	KnownHosts *KnownHosts
+	JumpHosts  *JumpHosts // bounds the logins at jump hosts; nil: not at all
 	// Password is what sudo gets where it wants one; nil: only sudo without.
 	Password *Password
 }
@@ -135,6 +139,11 @@ func dial(ctx context.Context, t Target, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	leave, err := o.JumpHosts.enter(ctx, hops)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	for i, h := range hops {
 		if err := c.hop(ctx, h, o); err != nil {
 			if c.link != nil {
@@ -148,6 +157,9 @@ func dial(ctx context.Context, t Target, o Options) (*Client, error) {
 			}
 			return nil, err
 		}
+		if i == len(hops)-2 {
+			leave()
+		}
 	}
 	c.spawn(func() { c.heard.keepAlive(c.ssh, o.KeepAlive, c.addr) })
 	c.spawn(func() { c.link.cut(lostError(c.ssh.Wait())) })
@@ -157,7 +169,7 @@ func dial(ctx context.Context, t Target, o Options) (*Client, error) {
 // hop connects to the next server on the way and logs in there. The time for
 // it is the hop's, or else Options.Timeout.
 func (c *Client) hop(ctx context.Context, h hop, o Options) error {
-	keys, err := newHostKeys(h)
+	keys, err := newHostKeys(h, o.KnownHosts)
 	if err != nil {
 		return err
 	}
@@ -254,7 +266,7 @@ func (e timeoutError) Error() string        { return "no answer within " + time.
 func (e timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 func connectError(ctx context.Context, err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
 		<-ctx.Done() // the dialer knows of its end by a clock of its own, a moment earlier
 	}
 	var refused *ssh.OpenChannelError

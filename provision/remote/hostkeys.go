@@ -105,19 +105,57 @@ type hostKeys struct {
 }
 
 // newHostKeys reads those known_hosts files that exist.
-func newHostKeys(h hop) (*hostKeys, error) {
+func newHostKeys(h hop, known *KnownHosts) (*hostKeys, error) {
 	k := &hostKeys{name: h.keyName(), files: h.knownHosts, hash: h.hashed}
-	var exist []string
-	for _, f := range h.knownHosts {
-		if info, err := os.Stat(f); err == nil && !info.IsDir() {
-			exist = append(exist, f)
-		}
-	}
 	var err error
-	if k.db, err = knownhosts.NewDB(exist...); err != nil {
+	if k.db, err = known.read(h.knownHosts); err != nil {
 		return nil, fmt.Errorf("%w (mend or delete that line)", err)
 	}
 	return k, nil
+}
+
+// KnownHosts keeps what was read of known_hosts files as long as they are as they
+// were: with a thousand hosts in them reading them takes longer than logging in. The
+// zero value is ready, and nil keeps nothing. It is safe for concurrent use.
+type KnownHosts struct {
+	mu   sync.Mutex
+	kept map[string]*knownFiles // by the names of the files
+}
+
+// knownFiles is a list of files that are read once.
+type knownFiles struct {
+	state string // names, sizes and times of change
+	once  sync.Once
+	db    *knownhosts.HostKeyDB
+	err   error
+}
+
+// read reads those of the files that exist.
+func (k *KnownHosts) read(files []string) (*knownhosts.HostKeyDB, error) {
+	var exist []string
+	var state strings.Builder
+	for _, f := range files {
+		if info, err := os.Stat(f); err == nil && !info.IsDir() {
+			exist = append(exist, f)
+			fmt.Fprintf(&state, "%q %d %d\n", f, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	if k == nil {
+		return knownhosts.NewDB(exist...)
+	}
+	names := strings.Join(files, "\n")
+	k.mu.Lock()
+	f := k.kept[names]
+	if f == nil || f.state != state.String() {
+		f = &knownFiles{state: state.String()}
+		if k.kept == nil {
+			k.kept = map[string]*knownFiles{}
+		}
+		k.kept[names] = f
+	}
+	k.mu.Unlock()
+	f.once.Do(func() { f.db, f.err = knownhosts.NewDB(exist...) })
+	return f.db, f.err
 }
 
 // algorithms returns the key types to ask the host for: first those that it is

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -234,4 +235,47 @@ func TestRemember(t *testing.T) {
 	wantError(t, e.Remember(), "names no known_hosts file")
 	e.KnownHosts = "/proc/nowhere/known_hosts"
 	wantError(t, e.Remember(), "keep the host key of fw01")
+}
+
+// What was read of known_hosts is kept as long as the files are as they were.
+func TestKnownHostsAreKept(t *testing.T) {
+	_, key := newKey(t, "ed25519")
+	_, other := newKey(t, "ed25519")
+	file, missing := t.TempDir()+"/known_hosts", t.TempDir()+"/more"
+	write(t, file, "fw01 "+keyText(key.PublicKey())+"\n")
+	h := hop{host: "fw01", port: 22, knownHosts: []string{file, missing}}
+	var known KnownHosts
+	read := func() *hostKeys {
+		k, err := newHostKeys(h, &known)
+		if err != nil {
+			t.Error(err)
+		}
+		return k
+	}
+	first := read()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			k := read()
+			if err := k.check(key.PublicKey()); err != nil || k.db != first.db {
+				t.Errorf("%v, read again: %v", err, k.db != first.db)
+			}
+		})
+	}
+	wg.Wait()
+	for i, change := range []func(){
+		func() { write(t, file, "fw01 "+keyText(other.PublicKey())+" # another key\n") },
+		func() { write(t, missing, "fw02 "+keyText(key.PublicKey())+"\n") },
+		func() { write(t, file, "broken") },
+	} {
+		before := known.kept
+		change()
+		k, err := newHostKeys(h, &known)
+		if broken := i == 2; broken != (err != nil) || !broken && k.db == first.db {
+			t.Errorf("change %d of %v: %v, not read again: %v", i, before, err, k != nil && k.db == first.db)
+		}
+		if i == 0 && k.check(key.PublicKey()) == nil {
+			t.Error("the key that is no longer there was accepted")
+		}
+	}
 }

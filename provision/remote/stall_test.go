@@ -5,6 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -137,6 +140,47 @@ func (st *site) jumpHost(t *testing.T) (jump, node *server) {
 	return jump, node
 }
 
+// However many nodes are behind it, no more log in to a jump host at once than its
+// sshd lets in, and one that does not answer is waited for all the same.
+func TestJumpHostIsNotOverrun(t *testing.T) {
+	bubble(t, func(t *testing.T, st *site) {
+		jump, _ := st.jumpHost(t)
+		st.opts.JumpHosts = &JumpHosts{}
+		var now, most atomic.Int32
+		jump.auth = func() {
+			n := now.Add(1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			time.Sleep(time.Second)
+			now.Add(-1)
+		}
+		var wg sync.WaitGroup
+		for range 30 {
+			wg.Go(func() {
+				client, err := Dial(t.Context(), st.target, st.opts)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				client.Close()
+			})
+		}
+		wg.Wait()
+		if n := most.Load(); n != maxLogins {
+			t.Errorf("%d logged in at once", n)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		for range maxLogins {
+			if _, err := st.opts.JumpHosts.enter(ctx, []hop{{host: "192.0.2.1", port: 22}, {}}); err != nil {
+				t.Error(err)
+			}
+		}
+		time.AfterFunc(time.Minute, cancel)
+		_, err := Dial(ctx, st.target, st.opts)
+		wantError(t, err, "node fw01: jump host 192.0.2.1: gave up waiting")
+	})
+}
+
 func TestJumpHost(t *testing.T) {
 	bubble(t, func(t *testing.T, st *site) {
 		jump, node := st.jumpHost(t)
@@ -168,13 +212,15 @@ func TestJumpHost(t *testing.T) {
 
 // A dialer that notices the end before the context does: the error is the same.
 func TestDialerIsEarly(t *testing.T) {
-	bubble(t, func(t *testing.T, st *site) {
-		st.opts.Dialer = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			deadline, _ := ctx.Deadline()
-			time.Sleep(time.Until(deadline) - time.Nanosecond)
-			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: context.DeadlineExceeded}
-		}
-		_, err := Dial(t.Context(), st.target, st.opts)
-		wantError(t, err, "no answer within 15s", "is SSH let through")
-	})
+	for _, cause := range []error{context.DeadlineExceeded, os.ErrDeadlineExceeded} {
+		bubble(t, func(t *testing.T, st *site) {
+			st.opts.Dialer = func(ctx context.Context, _, _ string) (net.Conn, error) {
+				deadline, _ := ctx.Deadline()
+				time.Sleep(time.Until(deadline) - time.Nanosecond)
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: cause}
+			}
+			_, err := Dial(t.Context(), st.target, st.opts)
+			wantError(t, err, "no answer within 15s", "is SSH let through")
+		})
+	}
 }
