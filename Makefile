@@ -11,7 +11,7 @@ E2E_ENV = FWPROV_E2E=1
 E2E_TIMEOUT = 70m
 E2E = $(SUDO) env PATH="$$PATH" $(E2E_ENV) GOFLAGS=-buildvcs=false $(GO) test -count=1 -timeout $(E2E_TIMEOUT) -parallel 4
 
-.PHONY: build demo test lint unit e2e test-kills matrix soak fuzz bench-fleet setup clean
+.PHONY: build demo test lint unit e2e test-kills matrix soak fuzz bench bench-fleet setup clean
 
 # One file that needs nothing of the machine it runs on.
 build:
@@ -66,6 +66,17 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $$n -fuzzminimizetime 10x $$p; \
 		done; \
 	done
+
+# What fwprov costs: by itself, by fleets, in round trips, and beside Ansible, a script and bare ssh. More than an hour;
+# BENCH is how many rounds.
+BENCH ?= 15
+bench: E2E_ENV += FWPROV_BENCH=$(BENCH)
+bench: E2E_TIMEOUT = 4h
+bench: setup
+	@SUDO=$(SUDO) sh e2e/setup.sh ansible-playbook ansible-core ssh openssh-client
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime 10x ./hcl ./steps ./provision
+	$(MAKE) bench-fleet
+	$(E2E) -run 'TestTrips|TestBench' -v ./e2e
 
 # Fleets of simulated pairs: what fwprov takes for 10 to 5,000 nodes. Five minutes.
 bench-fleet:
