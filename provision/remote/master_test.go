@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -128,22 +127,7 @@ func TestMaster(t *testing.T) {
 		}
 	}
 
-	dir := t.TempDir()
-	var files []File
-	for i := range 250 {
-		files = append(files, File{Path: filepath.Join(dir, fmt.Sprint(i)), Content: fmt.Append(nil, i), Mode: 0o640})
-	}
-	if err := client.Upload(t.Context(), files); err != nil {
-		t.Error(err)
-	}
-	for i, f := range files {
-		got, err := os.ReadFile(f.Path)
-		info, serr := os.Stat(f.Path)
-		if err != nil || serr != nil || string(got) != fmt.Sprint(i) || info.Mode() != 0o640 {
-			t.Errorf("%s: %q, %v", f.Path, got, err)
-		}
-	}
-	wantError(t, client.Upload(t.Context(), files[:1]), "exist")
+	dir := uploads(t, client)
 
 	// A command that is given up leaves the connection to the others.
 	ctx, cancel := context.WithCancel(t.Context())

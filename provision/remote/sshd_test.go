@@ -112,22 +112,7 @@ func TestOpenSSHServer(t *testing.T) {
 	_, err = client.Exec(t.Context(), Command{Script: "kill -9 $$"})
 	wantError(t, err, "killed by SIGKILL")
 
-	dir := t.TempDir()
-	var files []File
-	for i := range 250 {
-		files = append(files, File{Path: filepath.Join(dir, fmt.Sprint(i)), Content: fmt.Append(nil, i), Mode: 0o640})
-	}
-	if err := client.Upload(t.Context(), files); err != nil {
-		t.Error(err)
-	}
-	for i, f := range files {
-		got, err := os.ReadFile(f.Path)
-		info, serr := os.Stat(f.Path)
-		if err != nil || serr != nil || string(got) != fmt.Sprint(i) || info.Mode() != 0o640 {
-			t.Errorf("%s: %q, %v", f.Path, got, err)
-		}
-	}
-	wantError(t, client.Upload(t.Context(), files[:1]), "exist")
+	dir := uploads(t, client)
 
 	// A command that is given up finds that nobody reads what it prints.
 	ctx, cancel := context.WithCancel(t.Context())
@@ -147,4 +132,26 @@ func TestOpenSSHServer(t *testing.T) {
 	if log := end(); strings.Count(log, "Accepted publickey") != 1 || strings.Contains(log, "pty-req") || strings.Contains(log, "req env") {
 		t.Errorf("more was asked for than is needed:\n%s", log)
 	}
+}
+
+// uploads puts many files there, and returns where.
+func uploads(t *testing.T, client *Client) string {
+	t.Helper()
+	dir := t.TempDir()
+	var files []File
+	for i := range 250 {
+		files = append(files, File{Path: filepath.Join(dir, fmt.Sprint(i)), Content: fmt.Append(nil, i), Mode: 0o640})
+	}
+	if err := client.Upload(t.Context(), files); err != nil {
+		t.Error(err)
+	}
+	for i, f := range files {
+		got, err := os.ReadFile(f.Path)
+		info, serr := os.Stat(f.Path)
+		if err != nil || serr != nil || string(got) != fmt.Sprint(i) || info.Mode() != 0o640 {
+			t.Errorf("%s: %q, %v", f.Path, got, err)
+		}
+	}
+	wantError(t, client.Upload(t.Context(), files[:1]), "exist")
+	return dir
 }
