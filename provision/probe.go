@@ -135,7 +135,11 @@ func (j *joined) parse(out string) (Facts, error) {
 		if p.Parse == nil {
 			continue
 		}
-		if err := p.Parse(sections["step "+p.name]+"\n"+j.once[p.name], f); err != nil {
+		said := sections["step "+p.name]
+		if p.Once != "" {
+			said += "\n" + j.once[p.name]
+		}
+		if err := p.Parse(said, f); err != nil {
 			return nil, fmt.Errorf("read the probe of step %s: %w", p.name, err)
 		}
 	}
