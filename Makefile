@@ -11,7 +11,7 @@ E2E_ENV = FWPROV_E2E=1
 E2E_TIMEOUT = 70m
 E2E = $(SUDO) env PATH="$$PATH" $(E2E_ENV) GOFLAGS=-buildvcs=false $(GO) test -count=1 -timeout $(E2E_TIMEOUT) -parallel 4
 
-.PHONY: build demo test lint unit e2e test-kills matrix soak fuzz bench bench-fleet setup clean
+.PHONY: build demo test lint unit e2e test-kills matrix soak test-vm fuzz bench bench-fleet setup setup-vm clean
 
 # One file that needs nothing of the machine it runs on.
 build:
@@ -54,6 +54,11 @@ soak: E2E_TIMEOUT = 3h
 soak: setup
 	$(E2E) -run TestSoak -v ./e2e
 
+# The guide's pair on virtual machines: a real trunk, real reboots, loss on the sync network.
+test-vm: E2E_ENV += FWPROV_VM=1
+test-vm: setup-vm
+	$(E2E) -run TestVM -v ./e2e
+
 # Everything that reads what somebody else has written, one target after the other: FUZZ=30s for a short while.
 # What no node says gets less: FuzzQuote starts shells, FuzzLoad reads inventories.
 FUZZ ?= 1000000x
@@ -84,6 +89,9 @@ bench-fleet:
 
 setup:
 	@SUDO=$(SUDO) sh e2e/setup.sh
+
+setup-vm: setup
+	@SUDO=$(SUDO) sh e2e/setup_vm.sh
 
 clean:
 	rm -rf build

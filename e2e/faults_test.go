@@ -190,7 +190,7 @@ func (r *rig) faults(list []fault) {
 
 // always is the pair as far as it is there whatever a test edits.
 func (r *rig) always() *rig {
-	a := &rig{t: r.t, lab: r.lab, file: filepath.Join(r.t.TempDir(), "always.hcl")}
+	a := &rig{t: r.t, lab: r.lab, file: filepath.Join(r.t.TempDir(), "always.hcl"), long: r.long}
 	a.write([]byte(trafficInventory))
 	return a
 }

@@ -137,8 +137,8 @@ func (r *rig) mail() {
 	mark := fmt.Sprintf("mark-%d", time.Now().UnixNano())
 	r.eventually(40*time.Second, "a mail goes through the VIP", func() string { return r.sendMail(mark) })
 	r.eventually(10*time.Second, "the mail arrives with the client's address", func() string {
-		for _, s := range r.pair.Services[0].Servers {
-			box, err := r.lab.Mail(s.Name)
+		for _, h := range r.lab.Topology().Hosts {
+			box, err := r.lab.Mail(h.Name)
 			if err != nil {
 				continue
 			}

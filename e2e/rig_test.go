@@ -57,10 +57,17 @@ type rig struct {
 	lab  *lab.Lab
 	pair *inventories.Pair
 	file string
+	long time.Duration // what a run of fwprov may take; a command on a host, a tenth
 }
 
 // up starts a lab with the inventory in src, and takes it down at the end.
 func up(t *testing.T, name, image string, src []byte) *rig {
+	t.Helper()
+	return upOn(t, lab.Options{Name: name, Image: image}, src)
+}
+
+// upOn is up for a lab that is more particular.
+func upOn(t *testing.T, opts lab.Options, src []byte) *rig {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("the lab needs root: run make test as root or with sudo")
@@ -68,14 +75,17 @@ func up(t *testing.T, name, image string, src []byte) *rig {
 	if os.Getenv("FWPROV_E2E") == "" {
 		t.Skip("the lab starts machines and takes minutes: run make test, or set FWPROV_E2E=1")
 	}
-	r := &rig{t: t, file: filepath.Join(t.TempDir(), "inventory.hcl")}
+	r := &rig{t: t, file: filepath.Join(t.TempDir(), "inventory.hcl"), long: 5 * time.Minute}
+	if opts.Machine == lab.VM {
+		r.long = 20 * time.Minute
+	}
 	r.write(src)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	start := time.Now()
 	// A name of its own: a run that was killed leaves its lab behind.
-	name = fmt.Sprintf("%s-%d", name, os.Getpid())
-	l, err := lab.Up(ctx, r.pair, lab.Options{Name: name, Image: image, Log: t.Logf})
+	opts.Name, opts.Log = fmt.Sprintf("%s-%d", opts.Name, os.Getpid()), t.Logf
+	l, err := lab.Up(ctx, r.pair, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +158,7 @@ func (r *rig) writeSync(src []byte) {
 // run runs fwprov on the admin host.
 func (r *rig) run(env []string, args ...string) (stdout, stderr string, code int) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), r.long)
 	defer cancel()
 	cmd := r.lab.AdminCommand(ctx, binary, args...)
 	cmd.Env = append(cmd.Env, "FWPROV_VAR_vrrp_password="+password)
@@ -229,7 +239,7 @@ func (r *rig) unchanged() {
 // on runs a command on a host, which must succeed, and returns what it printed.
 func (r *rig) on(host, script string) string {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), r.long/10)
 	defer cancel()
 	res, err := r.lab.Exec(ctx, host, "sh", "-c", script)
 	if err != nil || res.Code != 0 {
@@ -240,7 +250,7 @@ func (r *rig) on(host, script string) string {
 
 // try is on for a command that may fail.
 func (r *rig) try(host, script string) (string, bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), r.long/10)
 	defer cancel()
 	res, err := r.lab.Exec(ctx, host, "sh", "-c", script)
 	return strings.TrimSpace(res.Stdout + res.Stderr), err == nil && res.Code == 0
@@ -299,8 +309,14 @@ func (r *rig) holder(within time.Duration) string {
 // answers the admin host's side of the gateway.
 func (r *rig) pings() {
 	r.t.Helper()
+	r.pingsFrom("client", r.pair.Nodes[0].Name, r.pair.Nodes[1].Name)
+}
+
+// pingsFrom fails the test unless every VIP answers every one of these hosts.
+func (r *rig) pingsFrom(hosts ...string) {
+	r.t.Helper()
 	for _, v := range r.pair.VIPs() {
-		for _, from := range []string{"client", r.pair.Nodes[0].Name, r.pair.Nodes[1].Name} {
+		for _, from := range hosts {
 			r.eventually(3*time.Second, from+" pings "+v.Addr.String(), func() string {
 				if out, ok := r.try(from, "ping -n -c 1 -W 1 "+v.Addr.String()); !ok {
 					return out

@@ -199,3 +199,20 @@ func touch(t *testing.T, dir, name string) {
 		t.Fatal(err)
 	}
 }
+
+// TestPatience: alive.sh ends in time on a machine that stalls, and before the
+// watchdog of the same profile loses its own patience.
+func TestPatience(t *testing.T) {
+	for profile, want := range map[string]int{"": 2, "vm": 6} {
+		p := sample.Pair(2, 2, inventories.Single)
+		p.VRRP.Profile = profile
+		for _, s := range (keepalived{p, p.Nodes[0]}).scripts(debian12()) {
+			if s.Name != "alive" {
+				continue
+			}
+			if limit := time.Duration(s.Timeout) * time.Second; s.Timeout != want || limit >= p.VRRP.Watchdog() {
+				t.Errorf("profile %q: alive.sh has %s, want %ds and less than the watchdog's %s", profile, limit, want, p.VRRP.Watchdog())
+			}
+		}
+	}
+}

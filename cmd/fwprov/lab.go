@@ -27,8 +27,12 @@ func labCommand(w *world) *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "up", Usage: "build the network and boot the nodes", ArgsUsage: "FILE",
+				Description: "With --machine container, the default, the nodes share this machine's kernel: up in seconds, exact to the\n" +
+					"millisecond. With --machine vm they are virtual machines (qemu) with the distribution's own kernel: a real 802.1q\n" +
+					"trunk, a real reboot, netem. Without KVM they are emulated, and take minutes. They run the debian image.",
 				Flags: append([]cli.Flag{nameFlag(),
 					&cli.StringFlag{Name: "image", Value: lab.Debian, Usage: "what the nodes run, an `IMAGE`: debian or el"},
+					&cli.StringFlag{Name: "machine", Value: lab.Container, Usage: "what the nodes are, a `KIND`: container or vm"},
 					boolFlag("quiet", "no progress"), jsonFlag()}, variableFlags()...),
 				Action: func(c *cli.Context) error { return labUp(c, w) },
 			},
@@ -67,7 +71,7 @@ func labUp(c *cli.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	opts := lab.Options{Name: c.String("name"), Image: c.String("image")}
+	opts := lab.Options{Name: c.String("name"), Image: c.String("image"), Machine: c.String("machine")}
 	if opts.Name == "" {
 		opts.Name = pairs[0].Name
 	}
@@ -124,6 +128,10 @@ func labExec(c *cli.Context, w *world) error {
 		return err
 	}
 	host, command := c.Args().Get(1), c.Args().Slice()[2:]
+	enter := l.Command
+	if w.inTerm && w.outTerm {
+		enter = l.Shell
+	}
 	var cmd *exec.Cmd
 	if host == lab.Admin {
 		cmd = l.AdminCommand(c.Context, command[0], command[1:]...)
@@ -132,7 +140,7 @@ func labExec(c *cli.Context, w *world) error {
 				cmd.Env = append(cmd.Env, line)
 			}
 		}
-	} else if cmd, err = l.Command(c.Context, host, command...); err != nil {
+	} else if cmd, err = enter(c.Context, host, command...); err != nil {
 		return err
 	}
 	// Unlike in a test, the command shares the terminal: no group of its own.

@@ -32,7 +32,11 @@ func (l *Lab) extend(ctx context.Context, top Topology, keys *keys) error {
 		if slices.Contains(have.Bridges, b) {
 			continue
 		}
-		if err := l.ipBatch(ctx, switchHost, bridgeBatch(b, l.state.Trunk)); err != nil {
+		err := l.ipBatch(ctx, switchHost, bridgeBatch(b, l.state.Trunk))
+		if err == nil && b.VLAN != 0 && l.vm() && !l.state.Trunk {
+			err = l.addSorter(ctx, b)
+		}
+		if err != nil {
 			return fmt.Errorf("switch %s: %w", b.Name, err)
 		}
 		have.Bridges = append(have.Bridges, b)
@@ -130,7 +134,7 @@ func (l *Lab) extendHost(ctx context.Context, have *Host, want Host) error {
 		}
 	}
 	have.Links = append(have.Links, links...)
-	if cables := machineLinks(Host{Links: links}, l.state.Trunk); len(cables) > 0 && have.Kind == KindNode {
+	if cables := l.cables(Host{Links: links}); len(cables) > 0 && have.Kind == KindNode {
 		if err := l.plugNode(ctx, *have, cables); err != nil {
 			return err
 		}
@@ -230,6 +234,7 @@ func (l *Lab) writeEnv(dir, host, image, group string) error {
 		"DISK=" + quote(l.disk(filepath.Base(dir))),
 		"CGROUPS=" + quote(strings.Join(groups, " ")),
 		"GROUP=" + quote(group),
+		"MACHINE=" + quote(l.state.Machine),
 	}
 	return writeLines(filepath.Join(dir, "env"), env)
 }

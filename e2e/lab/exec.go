@@ -29,6 +29,7 @@ var nodeEnv = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/
 // Exec runs a command on a host as root and waits for it. A status other than 0
 // is in the Result and no error. On a node it runs inside the machine; on the
 // other hosts it runs in their network, with the file system of this machine.
+// Into a virtual machine it goes over SSH, and fails with 255 if there is no way.
 func (l *Lab) Exec(ctx context.Context, host string, command ...string) (Result, error) {
 	cmd, err := l.Command(ctx, host, command...)
 	if err != nil {
@@ -52,14 +53,16 @@ func (l *Lab) Exec(ctx context.Context, host string, command ...string) (Result,
 	return res, nil
 }
 
-// Command is the command that Exec runs, with its streams left to the caller: it
-// may be a shell on a terminal.
+// Command is the command that Exec runs, with its streams left to the caller.
 func (l *Lab) Command(ctx context.Context, host string, command ...string) (*exec.Cmd, error) {
 	h, err := l.Host(host)
 	if err != nil {
 		return nil, err
 	}
 	args := []string{"--net=" + netnsPath(l.opts.Name, h.Name)}
+	if h.Kind == KindNode && l.vm() {
+		return l.overSSH(ctx, h, command), nil
+	}
 	if h.Kind == KindNode {
 		pid, err := l.leader(h.Name)
 		if err != nil {
@@ -69,6 +72,15 @@ func (l *Lab) Command(ctx context.Context, host string, command ...string) (*exe
 		args = append(args, nodeEnv...)
 	}
 	return exec.CommandContext(ctx, "nsenter", append(args, command...)...), nil
+}
+
+// Shell is Command for somebody at a terminal.
+func (l *Lab) Shell(ctx context.Context, host string, command ...string) (*exec.Cmd, error) {
+	h, err := l.Host(host)
+	if err == nil && h.Kind == KindNode && l.vm() {
+		return l.overSSH(ctx, h, command, "-t"), nil
+	}
+	return l.Command(ctx, host, command...)
 }
 
 // AdminCommand is a command on the admin host, which is where fwprov is run: in
@@ -130,6 +142,9 @@ func (l *Lab) in(host string, f func() error) error {
 	h, err := l.Host(host)
 	if err != nil {
 		return err
+	}
+	if h.Kind == KindNode && l.vm() {
+		return fmt.Errorf("%s is a virtual machine, whose network cannot be entered", host)
 	}
 	ns, err := os.Open(netnsPath(l.opts.Name, h.Name))
 	if err != nil {

@@ -90,9 +90,16 @@ func (l *Lab) switchCommand(ctx context.Context, name string, args ...string) *e
 }
 
 // Addresses are the IPv4 addresses that a node has at this moment, read without
-// starting a process: it may be asked every few milliseconds. It is an error if the
-// node is off.
+// starting a process: it may be asked every few milliseconds, unless the node is a
+// virtual machine. It is an error if the node is off.
 func (l *Lab) Addresses(node string) ([]netip.Addr, error) {
+	if l.vm() {
+		res, err := l.Exec(context.Background(), node, "cat", "/proc/net/fib_trie")
+		if err == nil && res.Code != 0 {
+			err = fmt.Errorf("%s: status %d: %s", node, res.Code, res.Stderr)
+		}
+		return localAddresses(res.Stdout), err
+	}
 	pid, err := l.leader(node)
 	if err != nil {
 		return nil, err

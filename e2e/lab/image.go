@@ -22,8 +22,12 @@ import (
 //go:embed image run
 var embedded embed.FS
 
-// imageParents says what an image is built upon.
-var imageParents = map[string]string{"base": "", "debian": "base", "el": "base", "mail": "base"}
+// imageParents says what an image is built upon: a copy of the first, with the
+// others laid over it.
+var imageParents = map[string][]string{
+	"base": nil, "debian": {"base"}, "el": {"base"}, "mail": {"base"},
+	"kernel": {"base"}, "vm": {"debian", "kernel"},
+}
 
 // images builds and keeps the trees that machines start from.
 type images struct {
@@ -63,12 +67,13 @@ func (c images) ensure(ctx context.Context, name string) (string, error) {
 
 // build runs the recipe of an image. Tree and tarball appear complete or not at all.
 func (c images) build(ctx context.Context, name, tree, ball string) error {
-	var parent string
-	if p := imageParents[name]; p != "" {
-		var err error
-		if parent, err = c.ensure(ctx, p); err != nil {
+	var parents []string
+	for _, p := range imageParents[name] {
+		tree, err := c.ensure(ctx, p)
+		if err != nil {
 			return err
 		}
+		parents = append(parents, tree)
 	}
 	c.log("building image %s", name)
 	work, err := os.MkdirTemp(c.dir, "build-")
@@ -77,8 +82,11 @@ func (c images) build(ctx context.Context, name, tree, ball string) error {
 	}
 	defer os.RemoveAll(work)
 	root, recipe := filepath.Join(work, "root"), filepath.Join(work, "recipe")
-	if parent != "" {
-		if err := run(ctx, "cp", "-a", "--reflink=auto", parent, root); err != nil {
+	for i, p := range parents {
+		if i > 0 {
+			p += "/."
+		}
+		if err := run(ctx, "cp", "-a", "--reflink=auto", p, root); err != nil {
 			return err
 		}
 	}
@@ -122,12 +130,12 @@ func (c images) unpack(ctx context.Context, ball, tree string) error {
 
 // imageKey changes with the recipe of an image and of those it is built upon.
 func imageKey(name string) (string, error) {
-	parent, ok := imageParents[name]
+	parents, ok := imageParents[name]
 	if !ok {
 		return "", fmt.Errorf("there is no image %q", name)
 	}
 	h := sha256.New()
-	if parent != "" {
+	for _, parent := range parents {
 		key, err := imageKey(parent)
 		if err != nil {
 			return "", err

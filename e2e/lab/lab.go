@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -39,6 +40,7 @@ const (
 type Options struct {
 	Name     string                           // lower case letters, digits and "-", at most 32
 	Image    string                           // Debian or EL; only Up needs it
+	Machine  string                           // Container or VM, "": Container; only Up needs it. A VM runs Debian
 	StateDir string                           // "": DefaultStateDir
 	CacheDir string                           // "": DefaultCacheDir; holds the images and the disks
 	Keep     bool                             // leave a lab that did not come up as it is, for a look at it
@@ -56,9 +58,12 @@ type Lab struct {
 type state struct {
 	Name     string
 	Image    string
+	Machine  string
 	CacheDir string
 	Trunk    bool // the kernel has 802.1q
-	Topology Topology
+	// Accelerator is that of the virtual machines: kvm, or tcg where they are emulated.
+	Accelerator string `json:",omitempty"`
+	Topology    Topology
 }
 
 // ErrDown is returned by Open when there is no lab of that name.
@@ -74,15 +79,34 @@ func (o Options) complete() (Options, error) {
 	if o.CacheDir == "" {
 		o.CacheDir = DefaultCacheDir
 	}
+	if o.Machine == "" {
+		o.Machine = Container
+	}
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
 	return o, nil
 }
 
+// possible reports what Up cannot build, and what it would need for it.
+func (o Options) possible() error {
+	switch {
+	case o.Image != Debian && o.Image != EL:
+		return fmt.Errorf("there is no image %q: %s or %s", o.Image, Debian, EL)
+	case o.Machine != Container && o.Machine != VM:
+		return fmt.Errorf("there is no machine %q: %s or %s", o.Machine, Container, VM)
+	case o.Machine == VM && o.Image != Debian:
+		return fmt.Errorf("a virtual machine runs image %s, not %s: the stand-in has no kernel of its own", Debian, o.Image)
+	case o.Machine == VM:
+		return missing(vmRequirements, exec.LookPath)
+	}
+	return nil
+}
+
 // Up builds the network of a pair and returns when both nodes answer over SSH.
 // If it fails nothing of it stays, unless opts.Keep. The first lab of an image builds the image,
-// which takes about a minute and the network; all others take seconds.
+// which takes about a minute and the network; all others take seconds. Virtual
+// machines take as long as they need to boot, which is minutes where they are emulated.
 func Up(ctx context.Context, pair *inventories.Pair, opts Options) (*Lab, error) {
 	opts, err := opts.complete()
 	if err != nil {
@@ -91,14 +115,14 @@ func Up(ctx context.Context, pair *inventories.Pair, opts Options) (*Lab, error)
 	if err := Check(); err != nil {
 		return nil, err
 	}
-	if opts.Image != Debian && opts.Image != EL {
-		return nil, fmt.Errorf("there is no image %q: %s or %s", opts.Image, Debian, EL)
+	if err := opts.possible(); err != nil {
+		return nil, err
 	}
 	top, err := Plan(pair)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{opts: opts, state: state{Name: opts.Name, Image: opts.Image, CacheDir: opts.CacheDir}}
+	l := &Lab{opts: opts, state: state{Name: opts.Name, Image: opts.Image, Machine: opts.Machine, CacheDir: opts.CacheDir}}
 	if err := l.claim(); err != nil {
 		return nil, err
 	}
@@ -146,6 +170,11 @@ func (l *Lab) build(ctx context.Context, top Topology) error {
 	if _, err := (images{l.opts.CacheDir, l.opts.Log}).ensure(ctx, l.state.Image); err != nil {
 		return err
 	}
+	if l.vm() {
+		if l.state.Accelerator, err = l.accelerator(ctx); err != nil {
+			return err
+		}
+	}
 	if err := l.addSwitch(ctx); err != nil {
 		return err
 	}
@@ -190,7 +219,7 @@ func Open(opts Options) (*Lab, error) {
 	if err := json.Unmarshal(data, &l.state); err != nil {
 		return nil, fmt.Errorf("%s: %w", l.path("lab.json"), err)
 	}
-	l.opts.CacheDir, l.opts.Image = l.state.CacheDir, l.state.Image
+	l.opts.CacheDir, l.opts.Image, l.opts.Machine = l.state.CacheDir, l.state.Image, l.state.Machine
 	return l, nil
 }
 

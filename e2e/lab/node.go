@@ -29,6 +29,9 @@ func (l *Lab) makeNode(ctx context.Context, h Host, keys *keys) error {
 		return err
 	}
 	upper := filepath.Join(l.disk(h.Name), "upper")
+	if l.vm() {
+		upper = filepath.Join(l.disk(h.Name), "node")
+	}
 	files := l.nodeFiles(h, keys)
 	account, err := loginFiles(tree, l.state.Topology.SSH, keys.authorized)
 	if err != nil {
@@ -45,6 +48,9 @@ func (l *Lab) makeNode(ctx context.Context, h Host, keys *keys) error {
 	}
 	if err := l.writeCables(h); err != nil {
 		return err
+	}
+	if l.vm() {
+		return l.layVM(ctx, h)
 	}
 	return writeLines(filepath.Join(dir, "args"), []string{"--boot", "--machine=" + h.Name})
 }
@@ -163,9 +169,9 @@ func machineID(lab, host string) string {
 
 // writeCables writes what the supervisor runs whenever the node is switched on.
 func (l *Lab) writeCables(h Host) error {
-	links := machineLinks(h, l.state.Trunk)
+	links := l.cables(h)
 	for name, content := range map[string]string{
-		"plug":   plugBatch(l.opts.Name, h, links),
+		"plug":   l.nodeBatch(h, links),
 		"unplug": unplugBatch(h, links),
 		"setup":  setupBatch(h),
 	} {
@@ -184,7 +190,15 @@ func (l *Lab) plugNode(ctx context.Context, h Host, cables []Link) error {
 	if !l.running(h.Name) {
 		return nil
 	}
-	return l.ipBatch(ctx, switchHost, plugBatch(l.opts.Name, h, cables))
+	return l.ipBatch(ctx, switchHost, l.nodeBatch(h, cables))
+}
+
+// nodeBatch connects cables to a node.
+func (l *Lab) nodeBatch(h Host, cables []Link) string {
+	if l.vm() {
+		return tapBatch(h, cables)
+	}
+	return plugBatch(l.opts.Name, h, cables)
 }
 
 // startNode switches a node on.

@@ -16,13 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WaitSSH waits until a node's sshd greets the admin host, at most a minute.
+// WaitSSH waits until a node's sshd greets the admin host, at most a minute, or
+// five if it is a virtual machine.
 func (l *Lab) WaitSSH(ctx context.Context, node string) error {
 	h, err := l.node(node)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, l.patience())
 	defer cancel()
 	for {
 		if l.greets(ctx, fmt.Sprintf("%s:%d", address(h), l.state.Topology.SSH.Port)) {
@@ -58,6 +59,9 @@ func (l *Lab) PowerCut(ctx context.Context, node string) error {
 	if err != nil {
 		return err
 	}
+	if l.vm() {
+		return l.killLeader(ctx, node)
+	}
 	payload, err := l.payload(node)
 	if err != nil {
 		return err
@@ -74,20 +78,13 @@ func (l *Lab) PowerCut(ctx context.Context, node string) error {
 		return err
 	}
 	var batch strings.Builder
-	for _, link := range machineLinks(h, l.state.Trunk) {
+	for _, link := range l.cables(h) {
 		fmt.Fprintf(&batch, "link set %s down\n", port(node, link.Interface))
 	}
 	if err := l.ipBatch(ctx, switchHost, batch.String()); err != nil {
 		return err
 	}
-	pid, err := l.leader(node)
-	if err != nil {
-		return err
-	}
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-		return fmt.Errorf("%s: kill: %w", node, err)
-	}
-	if err := l.WaitOff(ctx, node); err != nil {
+	if err := l.killLeader(ctx, node); err != nil {
 		return err
 	}
 	// The group is used again at the next boot, which would be frozen from the start.
@@ -95,6 +92,18 @@ func (l *Lab) PowerCut(ctx context.Context, node string) error {
 		return fmt.Errorf("%s: thaw: %w", node, err)
 	}
 	return nil
+}
+
+// killLeader ends a node's process 1, or the virtual machine that it runs in.
+func (l *Lab) killLeader(ctx context.Context, node string) error {
+	pid, err := l.leader(node)
+	if err != nil {
+		return err
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		return fmt.Errorf("%s: kill: %w", node, err)
+	}
+	return l.WaitOff(ctx, node)
 }
 
 // WaitOff waits until a node is switched off, by PowerCut or from inside.
@@ -122,7 +131,8 @@ func (l *Lab) Reboot(ctx context.Context, node string) error {
 	if err != nil {
 		return err
 	}
-	if res, err := l.Exec(ctx, node, "systemctl", "reboot"); err != nil || res.Code != 0 {
+	res, err := l.Exec(ctx, node, "systemctl", "reboot")
+	if cut := l.vm() && res.Code == 255; err != nil || res.Code != 0 && !cut { // the connection ends with the machine
 		return fmt.Errorf("%s: reboot: status %d, %s, %w", node, res.Code, res.Stderr, err)
 	}
 	err = l.until(ctx, node+": waiting for it to reboot", func() bool {
@@ -141,6 +151,9 @@ func (l *Lab) Link(ctx context.Context, host, iface string, up bool) error {
 	if err := l.hasCable(host, iface); err != nil {
 		return err
 	}
+	if h, err := l.Host(host); err != nil || h.Kind == KindNode && l.vm() {
+		return firstOf(err, l.setLink(ctx, host, iface, up))
+	}
 	state := "down"
 	if up {
 		state = "up"
@@ -153,7 +166,7 @@ func (l *Lab) hasCable(host, iface string) error {
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(machineLinks(h, l.state.Trunk), func(link Link) bool { return link.Interface == iface }) {
+	if !slices.ContainsFunc(l.cables(h), func(link Link) bool { return link.Interface == iface }) {
 		return fmt.Errorf("%s has no cable on %s", host, iface)
 	}
 	return nil
@@ -175,13 +188,17 @@ func (l *Lab) payload(node string) (string, error) {
 	return filepath.Join(unified, nodeGroup(node), "payload"), nil
 }
 
-// leader is the process that is PID 1 on a node.
+// leader is the process that is PID 1 on a node, or the qemu of a virtual machine.
 func (l *Lab) leader(node string) (int, error) {
 	payload, err := l.payload(node)
 	if err != nil {
 		return 0, err
 	}
-	data, err := os.ReadFile(filepath.Join(payload, "init.scope", "cgroup.procs"))
+	group := filepath.Join(payload, "init.scope")
+	if l.vm() {
+		group = filepath.Dir(payload)
+	}
+	data, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
 	if err != nil {
 		return 0, fmt.Errorf("%s is not running: %w", node, err)
 	}
@@ -193,9 +210,10 @@ func (l *Lab) leader(node string) (int, error) {
 	return pid, nil
 }
 
-// until polls a condition, at most a minute.
+// until polls a condition, at most a minute, or five if the nodes are virtual
+// machines.
 func (l *Lab) until(ctx context.Context, what string, done func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, l.patience())
 	defer cancel()
 	for !done() {
 		if err := pause(ctx); err != nil {

@@ -129,10 +129,10 @@ func TestMissing(t *testing.T) {
 			return "/bin/" + program, nil
 		}
 	}
-	if err := missing(look()); err != nil {
+	if err := missing(requirements, look()); err != nil {
 		t.Errorf("nothing is missing, but: %v", err)
 	}
-	err := missing(look("systemd-nspawn", "nsenter", "unshare"))
+	err := missing(requirements, look("systemd-nspawn", "nsenter", "unshare"))
 	want := "the lab needs systemd-nspawn, nsenter, unshare: apt-get install systemd-container util-linux"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)

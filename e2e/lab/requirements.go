@@ -27,6 +27,15 @@ var requirements = []requirement{
 	{"dpkg-deb", "dpkg"},
 }
 
+// vmRequirements are what virtual machines need more.
+var vmRequirements = []requirement{
+	{"qemu-system-x86_64", "qemu-system-x86"},
+	{"qemu-img", "qemu-utils"},
+	{"mke2fs", "e2fsprogs"},
+	{"cpio", "cpio"},
+	{"ssh", "openssh-client"},
+}
+
 // Packages lists the Debian packages that a lab needs on the machine it runs on.
 func Packages() []string {
 	var out []string
@@ -50,13 +59,13 @@ func Check() error {
 	if os.Geteuid() != 0 {
 		return ErrNotRoot
 	}
-	return missing(exec.LookPath)
+	return missing(requirements, exec.LookPath)
 }
 
 // missing names the programs that look does not find, and the packages to install.
-func missing(look func(string) (string, error)) error {
+func missing(needed []requirement, look func(string) (string, error)) error {
 	var programs, pkgs []string
-	for _, r := range requirements {
+	for _, r := range needed {
 		if _, err := look(r.program); err == nil {
 			continue
 		}

@@ -9,11 +9,12 @@ import (
 
 // Status is what a lab looks like at the moment.
 type Status struct {
-	Name  string       `json:"name"`
-	Image string       `json:"image"`
-	Home  string       `json:"home"` // the home directory on the admin host
-	Hosts []HostStatus `json:"hosts"`
-	Notes []string     `json:"notes"` // where the lab differs from what it stands for
+	Name    string       `json:"name"`
+	Image   string       `json:"image"`
+	Machine string       `json:"machine"` // what the nodes are: container or vm
+	Home    string       `json:"home"`    // the home directory on the admin host
+	Hosts   []HostStatus `json:"hosts"`
+	Notes   []string     `json:"notes"` // where the lab differs from what it stands for
 }
 
 // HostStatus is one host of a lab.
@@ -30,7 +31,7 @@ func (l *Lab) Status() (Status, error) {
 	if _, err := os.Stat(netnsPath(l.opts.Name, switchHost)); err != nil {
 		return Status{}, fmt.Errorf("lab %s is half there, take it down: %w", l.opts.Name, err)
 	}
-	st := Status{Name: l.opts.Name, Image: l.state.Image, Home: l.Home(), Notes: notes(l.state)}
+	st := Status{Name: l.opts.Name, Image: l.state.Image, Machine: l.state.Machine, Home: l.Home(), Notes: notes(l.state)}
 	for _, h := range l.state.Topology.Hosts {
 		hs := HostStatus{Name: h.Name, Kind: h.Kind, Up: l.running(h.Name), Listens: h.Listens}
 		for _, link := range h.Links {
@@ -46,7 +47,11 @@ func (l *Lab) Status() (Status, error) {
 // notes says openly what a lab is not.
 func notes(s state) []string {
 	out := append([]string(nil), s.Topology.Notes...)
-	if !s.Trunk {
+	switch {
+	case s.Machine == VM && s.Accelerator == "tcg":
+		out = append(out, "the virtual machines are emulated, for want of a KVM that runs their kernel: what they do takes several times as long")
+	case s.Machine == VM:
+	case !s.Trunk:
 		out = append(out, "this kernel has no 802.1q: each VLAN is a network of its own, and a veth of the VLAN interface's name stands in for it on the nodes")
 	}
 	if s.Image == EL {
@@ -58,7 +63,7 @@ func notes(s state) []string {
 // String renders a status for people.
 func (s Status) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "lab %s, image %s\n", s.Name, s.Image)
+	fmt.Fprintf(&b, "lab %s, image %s, machine %s\n", s.Name, s.Image, s.Machine)
 	for _, h := range s.Hosts {
 		power := "up"
 		if !h.Up {
