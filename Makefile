@@ -91,7 +91,7 @@ setup:
 	@SUDO=$(SUDO) sh e2e/setup.sh
 
 setup-vm: setup
-	@SUDO=$(SUDO) sh e2e/setup_vm.sh
+	@SUDO=$(SUDO) sh e2e/setup.sh qemu-system-x86_64 qemu-system-x86 qemu-img qemu-utils mke2fs e2fsprogs cpio cpio ssh openssh-client
 
 clean:
 	rm -rf build
