@@ -295,7 +295,7 @@ const mitogenPlugins = "/usr/lib/python3/dist-packages/ansible_mitogen/plugins/s
 
 // groupVars tells the playbook which files there are.
 func groupVars(list [][2]string) string {
-	lists := map[string][]string{}
+	lists := map[string][]string{"folders": {"/run/fwprov", "/var/lib/fwprov"}} // keepalived looks for files there
 	for _, f := range list {
 		mode, p := f[0], f[1]
 		kind := "others"

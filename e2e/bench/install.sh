@@ -8,6 +8,7 @@ systemctl -q mask firewalld
 tar -C / -xf - --no-same-owner
 modprobe -q nf_conntrack || :
 sysctl -q -e -p /etc/sysctl.d/90-fwprov.conf
+mkdir -p /run/fwprov /var/lib/fwprov # keepalived looks for files there
 nmcli connection reload
 for f in /etc/NetworkManager/system-connections/fwprov-*; do nmcli -w 5 connection up filename "$f" >/dev/null; done
 systemctl daemon-reload
