@@ -106,10 +106,11 @@ esac
 }
 
 // watchScript counts the adverts that the rules let in, and waits for what has to
-// come. The holder of the VIPs gets no adverts, and there may be a rule for a
-// heartbeat that this keepalived cannot have. The canary is put into
-// the table by hand, without a packet, where there is room, and is gone after ten
-// seconds. A cache may keep one that is gone: only a young one tells of the path.
+// come. The holder of the VIPs, or who becomes it meanwhile, gets no adverts, and
+// there may be a rule for a heartbeat that this keepalived cannot have. The canary
+// is put into the table by hand, without a packet, where there is room, and is gone
+// after ten seconds. A cache may keep one that is gone: only a young one tells of
+// the path.
 func (v verify) watchScript() string {
 	ftfw := v.pair.StateSync.Mode == inventories.ModeFTFW
 	steps := int(v.patience() / (250 * time.Millisecond))
@@ -139,6 +140,7 @@ while [ $n -lt %[5]d ]; do
 	sleep 0.25
 	n=$((n + 1))
 	missing=
+	[ -n "$holder" ] || case $(ip -4 -o addr show) in *' %[1]s/'*) holder=yes ;; esac
 	now=$(adverts)
 	if [ -z "$holder" ] && [ -n "$first" ] && printf '%%s\n' "$now" | grep -qxF -e "$first"; then missing=yes; fi
 	if [ $ftfw = yes ] && [ -n "$before" ]; then
