@@ -93,28 +93,40 @@ func (s iptables) Probe() provision.Probe {
 }
 
 // sshPortsProbe prints where sshd is told its ports, and that of the session that
-// this runs in. sshd itself would take longer to tell than all the rest.
+// this runs in. sshd itself, which takes longer to tell than all the rest, is asked
+// where its files include others, and under sudo, which hides the session.
 const sshPortsProbe = `echo "ssh ${SSH_CONNECTION##* }"
+ask=
+[ -n "${SSH_CONNECTION-}" ] && [ -r /etc/ssh/sshd_config ] || ask=yes
 for f in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf; do
 	[ -r "$f" ] || continue
 	while read -r l; do
-		case $l in [Pp][Oo][Rr][Tt][[:space:]=]* | [Ll][Ii][Ss][Tt][Ee][Nn][Aa]*) printf '%s\n' "$l" ;; esac
+		case $l in
+		[Pp][Oo][Rr][Tt][[:space:]=]* | [Ll][Ii][Ss][Tt][Ee][Nn][Aa]*) printf '%s\n' "$l" ;;
+		'Include /etc/ssh/sshd_config.d/*.conf') ;;
+		[Ii][Nn][Cc][Ll][Uu][Dd][Ee][[:space:]=]*) ask=yes ;;
+		esac
 	done <"$f"
 done
+[ -z "$ask" ] || sshd -T
 `
 
-// sshPort reads a line of sshd_config(5), Port or ListenAddress; "" if it names no
+// sshPort reads a line of sshd_config(5), or of what sshd -T prints; "" if it names no
 // port.
 func sshPort(line string) string {
 	key, value, _ := strings.Cut(strings.Replace(strings.TrimSpace(line), "=", " ", 1), " ")
 	value = strings.Trim(strings.Fields(value + " -")[0], `"`)
-	if strings.EqualFold(key, "listenaddress") {
+	switch {
+	case strings.EqualFold(key, "port"):
+	case strings.EqualFold(key, "listenaddress"):
 		// host:port, [host]:port, or an address alone.
 		host, port, err := net.SplitHostPort(value)
 		if err != nil || host == "" {
 			return ""
 		}
 		value = port
+	default:
+		return ""
 	}
 	if n, err := strconv.ParseUint(value, 10, 16); err != nil || n == 0 {
 		return ""
