@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/smtp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,8 +138,9 @@ func (r *rig) mail() {
 	mark := fmt.Sprintf("mark-%d", time.Now().UnixNano())
 	r.eventually(40*time.Second, "a mail goes through the VIP", func() string { return r.sendMail(mark) })
 	r.eventually(10*time.Second, "the mail arrives with the client's address", func() string {
-		for _, h := range r.lab.Topology().Hosts {
-			box, err := r.lab.Mail(h.Name)
+		mail := r.pair.Services[slices.IndexFunc(r.pair.Services, func(s inventories.Service) bool { return s.Port == 25 })]
+		for _, s := range mail.Servers {
+			box, err := r.lab.Mail(s.Name)
 			if err != nil {
 				continue
 			}

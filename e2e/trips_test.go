@@ -26,30 +26,29 @@ func TestTrips(t *testing.T) {
 	r.add(manyVLANs(3, 60))
 	r.apply()
 	t.Run("60 VLANs", func(t *testing.T) {
-		r.with(t).costs(r.with(t).stretch(120*time.Millisecond), "plan", rerun, func() {}, "plan", r.file)
+		r.with(t).costs(r.with(t).stretch(120*time.Millisecond), "plan", rerun, nil, "plan", r.file)
 	})
 }
 
 // What finding that there is nothing to do costs: seven round trips to log in, one
-// for a session, one for the command. The rest is what nobody waits for, and a slow
-// machine lets happen one after the other: the goodbye, and room for a long answer.
-var rerun = price{connections: 1, commands: 1, trips: 12}
+// for a session, one for the command. The tenth is the goodbye, whose answer nobody
+// waits for.
+var rerun = price{connections: 1, commands: 1, trips: 10}
 
 // counted runs each command over a line.
 func (r *rig) counted(rtt time.Duration) {
 	l := r.stretch(rtt)
 	n := int(rtt / (20 * time.Millisecond)) // 0, 1 and 6
-	nothing := func() {}
-	r.costs(l, "plan", rerun, nothing, "plan", r.file)
-	r.costs(l, "apply with nothing to do", rerun, nothing, "apply", r.file)
-	r.costs(l, "status", rerun, nothing, "status", r.file)
-	r.costs(l, "verify", rerun, nothing, "verify", "--once", r.file)
-	r.costs(l, "history", rerun, nothing, "history", r.file)
+	r.costs(l, "plan", rerun, nil, "plan", r.file)
+	r.costs(l, "apply with nothing to do", rerun, nil, "apply", r.file)
+	r.costs(l, "status", rerun, nil, "status", r.file)
+	r.costs(l, "verify", rerun, nil, "verify", "--once", r.file)
+	r.costs(l, "history", rerun, nil, "history", r.file)
 	r.add(fmt.Sprintf("allow \"trip-%d\" {\n  from = \"outside\"\n  to = \"inside\"\n  udp = [%d]\n}", n, 5000+n))
-	r.costs(l, "plan of a rule", price{1, 2, 15}, nothing, "plan", r.file)
-	r.costs(l, "a rule", price{2, 16, 76}, nothing, "apply", r.file)
-	r.costs(l, "a VLAN", price{2, 21, 94}, func() { r.add(manyVLANs(70+n, 1)) }, "apply", r.file)
-	r.costs(l, "20 VLANs", price{2, 21, 94}, func() { r.add(manyVLANs(80+20*n, 20)) }, "apply", r.file)
+	r.costs(l, "plan of a rule", price{1, 2, 12}, nil, "plan", r.file)
+	r.costs(l, "a rule", price{2, 16, 70}, nil, "apply", r.file)
+	r.costs(l, "a VLAN", price{2, 21, 88}, func() { r.add(manyVLANs(70+n, 1)) }, "apply", r.file)
+	r.costs(l, "20 VLANs", price{2, 21, 88}, func() { r.add(manyVLANs(80+20*n, 20)) }, "apply", r.file)
 }
 
 // manyVLANs are so many, from an id on.
@@ -61,28 +60,61 @@ func manyVLANs(from, n int) string {
 	return b.String()
 }
 
-// costs runs a command over the line and compares what it has cost each node.
+// costs runs a command over the line and compares what it has cost each node. What only
+// looks, without an edit, is run up to three times and the fewest round trips count: a
+// machine that is busy makes pieces of one answer come one after the other, never fewer
+// questions.
 func (r *rig) costs(l *line, what string, most price, edit func(), args ...string) {
 	r.t.Helper()
-	edit()
+	tries := 3
+	if edit != nil {
+		edit()
+		tries = 1
+	}
+	least := map[string]int{}
+	for range tries {
+		over := false
+		for _, n := range r.priced(l, what, args) {
+			if n.connections > most.connections || n.commands > most.commands {
+				r.t.Errorf("%s: %+v, at most %+v", what, n, most)
+			}
+			if have, ok := least[n.name]; !ok || n.trips < have {
+				least[n.name] = n.trips
+			}
+			over = over || least[n.name] > most.trips
+		}
+		// On a short line what does not wait for an answer is counted as if it did.
+		if !over || l.delay < 50*time.Millisecond {
+			return
+		}
+	}
+	r.t.Errorf("%s: round trips by node %v, at most %d", what, least, most.trips)
+}
+
+// paid is what a command has cost a node.
+type paid struct {
+	name string
+	price
+}
+
+// priced runs a command over the line once.
+func (r *rig) priced(l *line, what string, args []string) []paid {
+	r.t.Helper()
 	before := map[string][2]int{}
 	for _, n := range r.pair.Nodes {
 		c, e := r.logins(n.Name)
 		before[n.Name] = [2]int{c, e}
 		l.taken(n.Name)
 	}
-	start := time.Now()
 	if _, errs, code := r.run(nil, append([]string{args[0], "--ssh-config", l.config}, args[1:]...)...); code != 0 {
 		r.t.Fatalf("%s: exit %d\n%s", what, code, errs)
 	}
-	took := time.Since(start)
+	var out []paid
 	for _, n := range r.pair.Nodes {
 		c, e := r.logins(n.Name)
-		got := price{c - before[n.Name][0], e - before[n.Name][1], l.taken(n.Name)}
-		r.t.Logf("%s, %s: %d connections, %d commands, %d round trips, %.2fs", what, n.Name, got.connections, got.commands, got.trips, took.Seconds())
-		// On a short line what does not wait for an answer is counted as if it did.
-		if got.connections > most.connections || got.commands > most.commands || l.delay > 50*time.Millisecond && got.trips > most.trips {
-			r.t.Errorf("%s: %s: %+v, at most %+v", what, n.Name, got, most)
-		}
+		p := paid{n.Name, price{c - before[n.Name][0], e - before[n.Name][1], l.taken(n.Name)}}
+		r.t.Logf("%s: %+v", what, p)
+		out = append(out, p)
 	}
+	return out
 }

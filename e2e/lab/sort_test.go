@@ -20,7 +20,7 @@ func TestSort(t *testing.T) {
 		t.Skip("network namespaces take root")
 	}
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		t.Skip(err)
+		t.Skipf("this kernel has no tap devices: %v", err)
 	}
 	runtime.LockOSThread() // never unlocked: the thread ends with the test, and with it the namespace
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
