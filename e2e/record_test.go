@@ -22,7 +22,7 @@ func TestRecordFleet(t *testing.T) {
 	answers, err := fleet.Record(r.pair, func(node, script string) (string, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		res, err := r.lab.Exec(ctx, node, "sh", "-c", script)
+		res, err := r.lab.Exec(ctx, node, "env", "SSH_CONNECTION=192.168.1.100 40000 192.168.1.1 22", "sh", "-c", script) // as over SSH
 		return res.Stdout, err
 	})
 	if err != nil {

@@ -108,7 +108,7 @@ for f in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf; do
 		esac
 	done <"$f"
 done
-[ -z "$ask" ] || sshd -T
+[ -z "$ask" ] || sshd -T | grep -i -e '^port ' -e '^listenaddress '
 `
 
 // sshPort reads a line of sshd_config(5), or of what sshd -T prints; "" if it names no
