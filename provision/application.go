@@ -181,7 +181,7 @@ func (a *application) apply(ctx context.Context, b batch) error {
 	if a.armed {
 		head = a.guard.guarded(a.r.confirmTimeout())
 	}
-	script := head + stepScript(a.r.ID, b.changes, a.staged, manifest)
+	script := head + stepScript(a.r.ID, b, a.staged, manifest)
 	_, err := a.exec(ctx, "step "+step, timeout, script, f.line)
 	if err == nil {
 		a.facts = after

@@ -39,6 +39,9 @@ type Change struct {
 	// Late changes are carried out after all others, in the reverse order of
 	// the steps: what others must let go of first, such as an interface.
 	Late bool `json:"late,omitempty"`
+	// Enables: the script enables a unit without a daemon-reload, of which one does for
+	// several.
+	Enables bool `json:"-"`
 	// Risky changes could cut the operator off from the node.
 	Risky bool `json:"risky,omitempty"`
 

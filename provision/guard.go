@@ -179,8 +179,8 @@ cd %[3]s.new
 	fmt.Fprintf(&b, `if ! cmp -s %[1]s%[2]s.new %[1]s%[2]s || ! cmp -s %[1]s%[3]s.new %[1]s%[3]s || [ ! -e %[1]ssysinit.target.wants/%[2]s ]; then
 	mv -f %[1]s%[3]s.new %[1]s%[3]s
 	mv -f %[1]s%[2]s.new %[1]s%[2]s
+	systemctl --no-reload --quiet enable %[2]s
 	systemctl daemon-reload
-	systemctl enable --quiet %[2]s
 else
 	rm -f %[1]s%[2]s.new %[1]s%[3]s.new
 fi

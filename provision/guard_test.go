@@ -410,7 +410,7 @@ func (m *machine) change(t *testing.T, g guard, n *NodePlan, step string) string
 			}
 		}
 	}
-	return g.guarded(time.Minute) + stepScript(g.mark, changes, staged, nil)
+	return g.guarded(time.Minute) + stepScript(g.mark, batch{changes: changes, last: true}, staged, nil)
 }
 
 func (m *machine) missing(path string) bool {

@@ -324,7 +324,7 @@ func TestWhatCannotBeWrittenIsNoted(t *testing.T) {
 	manifest := "file\t/etc/a.conf\tweb\n"
 	for name, script := range map[string]string{
 		"history":  (&journal{r: r, number: 1}).script(&NodePlan{}),
-		"manifest": "alive() { :; }\n" + stepScript("mark", nil, nil, &manifest),
+		"manifest": "alive() { :; }\n" + stepScript("mark", batch{}, nil, &manifest),
 	} {
 		for _, full := range []string{"", "cat() { return 1; }\n"} {
 			dir := t.TempDir()

@@ -88,6 +88,8 @@ func made(changes []Change) []Facts {
 type batch struct {
 	step    Step
 	changes []Change
+	owed    reload // by earlier batches
+	last    bool   // nothing may be owed after it
 }
 
 // batches orders the changes: step by step, and at the end the late ones in the
@@ -106,14 +108,22 @@ func (n *NodePlan) batches() []batch {
 			}
 		}
 		if len(now) > 0 {
-			out = append(out, batch{s, now})
+			out = append(out, batch{step: s, changes: now})
 		}
 		slices.Reverse(then)
 		if len(then) > 0 {
-			late = append([]batch{{s, then}}, late...)
+			late = append([]batch{{step: s, changes: then}}, late...)
 		}
 	}
-	return append(out, late...)
+	out = append(out, late...)
+	var owed reload
+	for i := range out {
+		out[i].owed, out[i].last = owed, i == len(out)-1
+		for _, c := range out[i].changes {
+			_, owed = owed.before(c)
+		}
+	}
+	return out
 }
 
 // expected returns the facts that the node's changes promise, as the last

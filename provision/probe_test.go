@@ -107,12 +107,12 @@ hi
 func TestScriptsParse(t *testing.T) {
 	posix(t, contents("m", []string{"/etc/it's", "/etc/b"}))
 	manifest := "file\t/etc/x\tone\tz\n"
-	posix(t, stepScript("m", []Change{
+	posix(t, stepScript("m", batch{changes: []Change{
 		{Write: &File{Path: "/etc/it's", Content: []byte("x")}, Script: "true"},
 		{Remove: "/etc/systemd/system/y.service"},
 		{Script: "for f in a b; do\n\techo $f\ndone\n"},
 		{Write: &File{Path: "/etc/systemd/system/x"}},
-	}, map[string]string{"/etc/it's": "/tmp/0", "/etc/systemd/system/x": "/tmp/1"}, &manifest))
+	}, last: true}, map[string]string{"/etc/it's": "/tmp/0", "/etc/systemd/system/x": "/tmp/1"}, &manifest))
 }
 
 func TestPrintable(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -258,6 +259,41 @@ func TestLateChangesComeLastInReverse(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"1", "2", "late 3", "late 2", "late 1"}, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestReloadsAreFew: systemd is told of units before the next script, of links when all
+// is done.
+func TestReloadsAreFew(t *testing.T) {
+	unit := func(step, path string) Change {
+		return Change{Step: step, Target: path, Write: &File{Path: path}}
+	}
+	run := func(step, name string, enables bool) Change {
+		return Change{Step: step, Target: name, Script: "echo " + name + "\n", Enables: enables}
+	}
+	const dropIn, conf = "/etc/systemd/system/x.service.d/y.conf", "/etc/x.conf"
+	for name, c := range map[string]struct {
+		changes []Change
+		want    string
+	}{
+		"a drop-in alone":                {[]Change{unit("a", dropIn)}, "reload"},
+		"a configuration":                {[]Change{unit("a", conf), run("a", "start", false)}, "start"},
+		"a drop-in, then a start":        {[]Change{unit("a", dropIn), run("a", "start", false)}, "reload start"},
+		"two steps write, the last runs": {[]Change{unit("a", dropIn), unit("b", dropIn), run("b", "start", false)}, "reload start"},
+		"two are enabled":                {[]Change{run("a", "enable", true), run("a", "start", false), run("b", "enable", true), run("b", "start", false)}, "enable start enable start reload"},
+		"enabled, then a drop-in":        {[]Change{run("a", "enable", true), unit("b", dropIn), run("b", "start", false)}, "enable reload start"},
+		"the last writes nothing":        {[]Change{unit("a", dropIn), unit("b", conf)}, "reload"},
+	} {
+		n := &NodePlan{steps: []Step{web{name: "a"}, web{name: "b"}}, Changes: c.changes}
+		var got []string
+		for _, b := range n.batches() {
+			for _, m := range regexp.MustCompile(`(?m)^(?:systemctl daemon-(reload)|echo (\w+))$`).FindAllStringSubmatch(stepScript("m", b, nil, nil), -1) {
+				got = append(got, m[1]+m[2])
+			}
+		}
+		if d := cmp.Diff(c.want, strings.Join(got, " ")); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
 	}
 }
 

@@ -7,16 +7,15 @@ import (
 	"strings"
 )
 
-// stepScript is the one command that carries out the changes of a step. staged
-// tells where the file of a change lies on the node. manifest is the new
-// manifest, or nil if it does not change. Before and after every change a line
-// is printed that followScript reads. The shell function alive, which a guard
-// defines, is called before every change.
-func stepScript(mark string, changes []Change, staged map[string]string, manifest *string) string {
+// stepScript is the one command that carries out a batch. staged tells where the file of
+// a change lies on the node. manifest is the new manifest, or nil if it does not change.
+// Before and after every change a line is printed that followScript reads. The shell
+// function alive, which a guard defines, is called before every change.
+func stepScript(mark string, batch batch, staged map[string]string, manifest *string) string {
 	var b strings.Builder
 	b.WriteString("umask 022\n")
-	owed := false // a daemon-reload
-	for i, c := range changes {
+	owed := batch.owed
+	for i, c := range batch.changes {
 		var body strings.Builder
 		if c.Write != nil {
 			putFile(&body, *c.Write, staged[c.Write.Path], mark)
@@ -24,20 +23,15 @@ func stepScript(mark string, changes []Change, staged map[string]string, manifes
 		if c.Remove != "" {
 			body.WriteString("rm -f -- " + Quote(c.Remove) + "\n")
 		}
-		if owed && c.Script != "" {
-			b.WriteString("systemctl daemon-reload\n")
-			owed = false
-		}
-		owed = owed || ofSystemd(c)
-		if owed && c.Script != "" {
+		var now bool
+		if now, owed = owed.before(c); now {
 			body.WriteString("systemctl daemon-reload\n")
-			owed = false
 		}
 		body.WriteString(c.Script)
 		fmt.Fprintf(&b, "alive\n(\nset -eu\n%s\n) </dev/null 2>&1\nrc=$?\nprintf '\\n@%s %d %%s\\n' $rc\n[ $rc -eq 0 ] || exit 1\n",
 			strings.TrimRight(body.String(), "\n"), mark, i)
 	}
-	if owed {
+	if batch.last && owed != (reload{}) {
 		b.WriteString("systemctl daemon-reload\n")
 	}
 	if manifest != nil {
@@ -45,6 +39,24 @@ func stepScript(mark string, changes []Change, staged map[string]string, manifes
 			mark + "\nmv -f " + Manifest + ".new " + Manifest + "\n)\n[ $? -eq 0 ] || exit 1 # set -e does nothing before ||\n")
 	}
 	return b.String()
+}
+
+// reload is a daemon-reload that is owed. It takes a tenth of a second, so that one does
+// for as many units as can be.
+type reload struct {
+	units bool // some were written or removed: before the next script
+	links bool // some were enabled: systemd says of them what it knew before
+}
+
+// before tells whether a daemon-reload is due before the script of a change, and what is
+// owed after it.
+func (r reload) before(c Change) (now bool, after reload) {
+	r.units = r.units || ofSystemd(c)
+	if now = r.units && c.Script != ""; now {
+		r = reload{}
+	}
+	r.links = r.links || c.Enables
+	return now, r
 }
 
 // ofSystemd reports whether a change writes or removes a unit or a drop-in.

@@ -45,7 +45,8 @@ type Settler interface {
 	Settle() time.Duration
 }
 
-// LocalVerifier is a Verifier that also looks from the machine fwprov runs on.
+// LocalVerifier is a Verifier that also looks from the machine fwprov runs on, while
+// the nodes are asked.
 type LocalVerifier interface {
 	VerifyLocal(ctx context.Context) []Check
 }
@@ -91,6 +92,7 @@ func (r *Runner) look(ctx context.Context) Health {
 		_, errs[i] = r.conn(ctx, n.Name)
 		return nil
 	})
+	local := r.lookLocally(ctx)
 	_ = each(r.Nodes, func(i int, n Node) error {
 		if errs[i] != nil {
 			return nil
@@ -128,15 +130,30 @@ func (r *Runner) look(ctx context.Context) Health {
 		if v, ok := s.(Verifier); ok {
 			checks = append(checks, v.Verify(byName)...)
 		}
-		if v, ok := s.(LocalVerifier); ok {
-			checks = append(checks, v.VerifyLocal(ctx)...)
-		}
 	}
-	checks = r.tellChecks(checks)
+	checks = r.tellChecks(append(checks, <-local...))
 	if !slices.ContainsFunc(errs, func(err error) bool { return err == nil }) {
 		return Health{State: Down, Checks: checks}
 	}
 	return Health{State: Judge(checks), Checks: checks}
+}
+
+// lookLocally looks from here while the nodes are asked, and sends what it saw.
+func (r *Runner) lookLocally(ctx context.Context) <-chan []Check {
+	seen := make(chan []Check, 1)
+	if len(r.Nodes) == 0 {
+		return seen
+	}
+	go func() {
+		var out []Check
+		for _, s := range r.Nodes[0].Steps {
+			if v, ok := s.(LocalVerifier); ok {
+				out = append(out, v.VerifyLocal(ctx)...)
+			}
+		}
+		seen <- out
+	}()
+	return seen
 }
 
 // between makes facts of when a node was asked.

@@ -98,7 +98,7 @@ func (s firewalld) planFirewalld(f provision.Facts) (provision.Change, bool) {
 // stopFirewalld ends the daemon without its farewell: when it is stopped in the
 // usual way it flushes every table of iptables, ours too (seen with 1.3, with
 // both of its backends). What it leaves behind is taken away by dropFirewalld.
-const stopFirewalld = "systemctl disable " + firewalldUnit + "\n" +
+const stopFirewalld = "systemctl --no-reload disable " + firewalldUnit + "\n" +
 	"systemctl mask " + firewalldUnit + "\n" +
 	"systemctl kill --signal=KILL " + firewalldUnit + " 2>/dev/null || true\n" +
 	"systemctl stop " + firewalldUnit + "\n" +

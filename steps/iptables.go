@@ -203,6 +203,9 @@ func unitKeys(unit string) (active, enabled string) {
 	return provision.Key("unit", unit, "ActiveState"), provision.Key("unit", unit, "UnitFileState")
 }
 
+// enable is how a unit is enabled, without a daemon-reload for each.
+const enable = "systemctl --no-reload enable "
+
 // planUnit wants a unit enabled and active; start is how it is started.
 func planUnit(f provision.Facts, unit, start string) (provision.Change, bool) {
 	active, enabled := unitKeys(unit)
@@ -217,7 +220,8 @@ func planUnit(f provision.Facts, unit, start string) (provision.Change, bool) {
 		if strings.HasPrefix(f[enabled], "masked") {
 			c.Script = "systemctl unmask " + unit + "\nsystemctl unmask --runtime " + unit + "\n"
 		}
-		c.Script += "systemctl enable " + unit + "\n"
+		c.Script += enable + unit + "\n"
+		c.Enables = true
 	}
 	if f[active] != "active" {
 		why = append(why, "start: "+state(f[active]))

@@ -127,12 +127,17 @@ func tool(family string) string {
 // With the first rule that asks for the state of a connection the kernel begins
 // to keep states, where nothing asked before. Connections that go on, ours to
 // the node among them, are then taken over by their next packet, but only if
-// the kernel is not strict; the line that is printed is such a packet.
+// the kernel is not strict; the line that is printed is such a packet. Where it knew
+// of ours before there is nothing to take over.
 const (
 	looseFile = "/proc/sys/net/netfilter/nf_conntrack_tcp_loose"
 
 	takeOver = `strict=
-if [ "$(cat ` + looseFile + ` 2>/dev/null)" = 0 ]; then
+kept() {
+	set -- ${SSH_CONNECTION-}
+	[ $# -eq 4 ] && conntrack -G -p tcp -s $1 --sport $2 -d $3 --dport $4 >/dev/null 2>&1
+}
+if [ "$(cat ` + looseFile + ` 2>/dev/null)" = 0 ] && ! kept; then
 	echo 1 2>/dev/null >` + looseFile + ` && strict=yes
 fi
 `

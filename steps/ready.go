@@ -34,7 +34,7 @@ func (v verify) looks() []look {
 		{addrs.Script, addrs.Parse},
 		{rules.Script, rules.Parse},
 		{syncScript, parseSyncStats},
-		{fmt.Sprintf("ss -Htn state established '( sport = :%[1]d or dport = :%[1]d )'\n", peersPort), parsePeers},
+		{peersScript, parsePeers},
 		{statScript(), parseStat},
 		{drainProbe, never(parseDrain)},
 		{heldProbe, never(parseHeld)},

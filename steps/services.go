@@ -47,7 +47,7 @@ func (s services) daemons(f provision.Facts) []daemon {
 // Type=simple: started means forked) and fills the caches that a restart
 // emptied: ours from the peer, and the peer's from ours if we are active.
 func (s services) afterConntrackd(f provision.Facts) string {
-	script := "for _ in 1 2 3 4 5 6 7 8 9 10; do conntrackd -s >/dev/null 2>&1 && break; sleep 0.5; done\n" +
+	script := "n=0\nwhile [ $n -lt 50 ] && ! conntrackd -s >/dev/null 2>&1; do\n\tsleep 0.1\n\tn=$((n + 1))\ndone\n" +
 		"conntrackd -n >/dev/null 2>&1 || true\n"
 	if serves(s.pair, f) {
 		script += "conntrackd -B >/dev/null 2>&1 || true\n"
@@ -114,12 +114,12 @@ func (d daemon) plan(f provision.Facts) []provision.Change {
 	drained := f.Get("drain", "operator") != "" && d.held
 	var out []provision.Change
 	if f[enabled] != "enabled" {
-		script := "systemctl enable " + d.unit + "\n"
+		script := enable + d.unit + "\n"
 		if strings.HasPrefix(f[enabled], "masked") {
 			script = "systemctl unmask " + d.unit + "\nsystemctl unmask --runtime " + d.unit + "\n" + script
 		}
 		out = append(out, provision.Change{Target: d.unit, Action: provision.Run, Why: "enable: starts at boot",
-			From: f.Select(enabled), Makes: provision.Facts{enabled: "enabled"}, Script: script})
+			From: f.Select(enabled), Makes: provision.Facts{enabled: "enabled"}, Script: script, Enables: true})
 	}
 	c := provision.Change{Target: d.unit, Action: provision.Run, From: f.Select(active, loaded, started),
 		Makes: provision.Facts{active: "active", loaded: d.loaded, started: d.started}}

@@ -113,7 +113,7 @@ func StatusProbe(p *inventories.Pair) provision.Probe {
 		{addrs.Script, addrs.Parse},
 		{rules.Script, rules.Parse},
 		{syncScript, parseSyncStats},
-		{fmt.Sprintf("ss -Htn state established '( sport = :%[1]d or dport = :%[1]d )'\n", peersPort), parsePeers},
+		{peersScript, parsePeers},
 		{statScript(), parseStatSessions},
 		{drainProbe, never(parseDrain)},
 		{syncKindProbe, never(parseSyncKind)},

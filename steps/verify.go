@@ -105,6 +105,9 @@ func parseSyncAs(kind string) func(string, provision.Facts) error {
 	}
 }
 
+// peersScript prints the connections of HAProxy with its peer.
+var peersScript = fmt.Sprintf("ss -Htn state established '( sport = :%[1]d or dport = :%[1]d )'\n", peersPort)
+
 // parsePeers reads ss: one line a connection, the peer's address last but for
 // its port.
 func parsePeers(out string, f provision.Facts) error {

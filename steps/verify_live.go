@@ -106,8 +106,7 @@ esac
 }
 
 // watchScript counts the adverts that the rules let in, and waits for what has to
-// come. The holder of the VIPs, or who becomes it meanwhile, gets no adverts, and
-// there may be a rule for a heartbeat that this keepalived cannot have. The canary
+// come. The holder of the VIPs, or who becomes it meanwhile, gets no adverts. The canary
 // is put into the table by hand, without a packet, where there is room, and is gone
 // after ten seconds. A cache may keep one that is gone: only a young one tells of
 // the path.
@@ -115,13 +114,7 @@ func (v verify) watchScript() string {
 	ftfw := v.pair.StateSync.Mode == inventories.ModeFTFW
 	steps := int(v.patience() / (250 * time.Millisecond))
 	return fmt.Sprintf(`case $addrs in *' %[1]s/'*) holder=yes ;; *) holder= ;; esac
-beats=" $(sed -n 's/^[[:space:]]*interface[[:space:]]*\([^[:space:]]*\).*/\1/p' %[6]s | tr '\n' ' ')"
-adverts() {
-	iptables-save -c -t filter | sed -n 's/^\[\([0-9]*\):.* -i \([^ ]*\) .*-p \(vrrp\|112\) .*/\2 \1/p' | while read -r name n; do
-		case $beats in *" $name "*) echo "$name $n" ;; esac
-	done
-}
-stats() { timeout 3 conntrackd -s | sed -n -e 's/.*Pckts sent *\([0-9]*\) Pckts recv.*/recv \1/p' -e 's/^current active connections:[^0-9]*//p'; }
+%[6]sstats() { timeout 3 conntrackd -s | sed -n -e 's/.*Pckts sent *\([0-9]*\) Pckts recv.*/recv \1/p' -e 's/^current active connections:[^0-9]*//p'; }
 first=$(adverts)
 before=$(stats)
 ftfw=%[2]s
@@ -162,7 +155,41 @@ printf '%%s\n' "$now" | while read -r name new; do
 	[ -z "$name" ] || [ -z "$old" ] || echo "adverts $name $((new - old))"
 done
 [ $ftfw != yes ] || [ -z "$before" ] || echo "heard $((${after##* } - ${before##* }))"
-`, v.pair.Outside.VIP, yes(ftfw), canaryTarget, maxLookedThrough, steps, keepalivedConf)
+`, v.pair.Outside.VIP, yes(ftfw), canaryTarget, maxLookedThrough, steps, advertsScript)
+}
+
+// advertsScript defines a shell function that prints how many adverts the rules have
+// let in on each heartbeat. There may be a rule for one that this keepalived cannot
+// have.
+const advertsScript = `beats=" $(sed -n 's/^[[:space:]]*interface[[:space:]]*\([^[:space:]]*\).*/\1/p' ` + keepalivedConf + ` | tr '\n' ' ')"
+adverts() {
+	iptables-save -c -t filter | sed -n 's/^\[\([0-9]*\):.* -i \([^ ]*\) .*-p \(vrrp\|112\) .*/\2 \1/p' | while read -r name n; do
+		case $beats in *" $name "*) echo "$name $n" ;; esac
+	done
+}
+`
+
+// settleScript waits, where keepalived was started in the last ten seconds, until this
+// node holds the VIPs or hears another that does, and its HAProxy has found the other:
+// what is looked at before would have to be looked at again.
+func (v verify) settleScript() string {
+	found := ""
+	if len(v.pair.Services) > 0 {
+		found = "[ -n \"$(" + strings.TrimSpace(peersScript) + ")\" ] && "
+	}
+	return "at=$(stat -c %Y " + provision.LoadedDir + "/" + startRecord("keepalived.service") + ") && [ $(($(date +%s) - at)) -lt 10 ] || exit 0\n" +
+		advertsScript + fmt.Sprintf(`first=$(adverts)
+elected() {
+	case $(ip -4 -o addr show) in *' %s/'*) return 0 ;; esac
+	[ "$(adverts)" != "$first" ]
+}
+n=0
+while [ $n -lt 80 ]; do
+	%selected && break
+	sleep 0.1
+	n=$((n + 1))
+done
+`, v.pair.Outside.VIP, found)
 }
 
 func yes(b bool) string {

@@ -32,9 +32,10 @@ func pingLocal(ctx context.Context, p *inventories.Pair) []provision.Check {
 		}
 		asked = append(asked, addr)
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
-			if exec.CommandContext(ctx, "ping", "-n", "-q", "-c", "2", "-W", "1", addr).Run() != nil {
+			// Until the first answer, for 3 s: the VIPs may be on their way.
+			if exec.CommandContext(ctx, "ping", "-n", "-q", "-c", "1", "-i", "0.2", "-w", "3", addr).Run() != nil {
 				mu.Lock()
 				silent = append(silent, addr)
 				mu.Unlock()
