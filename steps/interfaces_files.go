@@ -52,9 +52,10 @@ func (s interfaces) Files(f provision.Facts) []provision.File {
 
 func (s interfaces) nmFiles(d interfaceData) []provision.File {
 	var out []provision.File
+	files := parsed(nmTemplates)
 	add := func(name, kind string) {
 		out = append(out, provision.File{Path: nmDir + "fwprov-" + name + ".nmconnection", Mode: 0o600, // it ignores others
-			Content: defined(nmTemplates, kind, d)})
+			Content: files.render(kind, d)})
 	}
 	if d.All[0].VLAN {
 		add(d.Trunk, "trunk")
@@ -78,16 +79,17 @@ func (s interfaces) uuid(name string) string {
 var networkFile = regexp.MustCompile(`^/(?:etc|run|usr/lib|lib)/systemd/network/([A-Za-z0-9][A-Za-z0-9._-]*\.network)$`)
 
 func (s interfaces) networkdFiles(f provision.Facts, d interfaceData) []provision.File {
+	files := parsed(networkdTemplates)
 	out := []provision.File{
-		{Path: networkdConf, Content: defined(networkdTemplates, "daemon", d)},
-		{Path: networkdUnit, Content: defined(networkdTemplates, "unit", "mkdir -p "+provision.LoadedDir+
+		{Path: networkdConf, Content: files.render("daemon", d)},
+		{Path: networkdUnit, Content: files.render("unit", "mkdir -p "+provision.LoadedDir+
 			" && cat "+networkdConf+" | sha256sum >"+provision.LoadedDir+"/"+networkdService)},
 	}
 	if m := networkFile.FindStringSubmatch(f.Get("networkd", s.pair.Outside.Interface)); m != nil {
-		out = append(out, provision.File{Path: networkdDir + m[1] + ".d/fwprov.conf", Content: defined(networkdTemplates, "outside", d)})
+		out = append(out, provision.File{Path: networkdDir + m[1] + ".d/fwprov.conf", Content: files.render("outside", d)})
 	}
 	add := func(name, ext, kind string) {
-		out = append(out, provision.File{Path: networkdDir + networkdPrefix + name + ext, Content: defined(networkdTemplates, kind, d)})
+		out = append(out, provision.File{Path: networkdDir + networkdPrefix + name + ext, Content: files.render(kind, d)})
 	}
 	if len(d.All) > 0 && d.All[0].VLAN {
 		add(d.Trunk, ".network", "trunk")
@@ -103,8 +105,9 @@ func (s interfaces) networkdFiles(f provision.Facts, d interfaceData) []provisio
 
 func (s interfaces) ifcfgFiles(f provision.Facts, d interfaceData) []provision.File {
 	var out []provision.File
+	files := parsed(ifcfgTemplates)
 	add := func(name, kind string) {
-		out = append(out, provision.File{Path: ifcfgDir + "ifcfg-" + name, Content: defined(ifcfgTemplates, kind, d)})
+		out = append(out, provision.File{Path: ifcfgDir + "ifcfg-" + name, Content: files.render(kind, d)})
 	}
 	trunk := ifcfgDir + "ifcfg-" + d.Trunk
 	if ours := f.Get("managed", "file", trunk) != ""; d.All[0].VLAN && (ours || f.Get("ifcfg", "trunk") == "") {
@@ -114,9 +117,4 @@ func (s interfaces) ifcfgFiles(f provision.Facts, d interfaceData) []provision.F
 		add(d.Name, "interface")
 	}
 	return out
-}
-
-// defined renders one of the templates that text defines.
-func defined(text, name string, data any) []byte {
-	return render(text+`{{template "`+name+`" .}}`, data)
 }

@@ -36,7 +36,7 @@ func (s interfaces) networkdOwed(f provision.Facts) []provision.Change {
 		return nil
 	}
 	key := provision.Key("loaded", networkdService)
-	want := provision.LoadedHash(defined(networkdTemplates, "daemon", nil))
+	want := provision.LoadedHash(parsed(networkdTemplates).render("daemon", nil))
 	if f[key] == want {
 		return nil
 	}

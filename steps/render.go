@@ -12,16 +12,25 @@ import (
 	"fwprov/provision"
 )
 
-// render fills in a template that is part of the program. A template that
-// fails is a defect.
-func render(text string, data any) []byte {
-	t := template.Must(template.New("").Funcs(template.FuncMap{
+// render fills in a template that is part of the program.
+func render(text string, data any) []byte { return parsed(text).render("", data) }
+
+// templates are those that a text defines. Parsing takes longer than filling in: once
+// for all files that look alike.
+type templates struct{ t *template.Template }
+
+func parsed(text string) templates {
+	return templates{template.Must(template.New("").Funcs(template.FuncMap{
 		"seconds": seconds,
 		"millis":  millis,
 		"comment": comment,
-	}).Parse(text))
+	}).Parse(text))}
+}
+
+// render fills in one of them. A template that fails is a defect.
+func (t templates) render(name string, data any) []byte {
 	var b bytes.Buffer
-	if err := t.Execute(&b, data); err != nil {
+	if err := t.t.ExecuteTemplate(&b, name, data); err != nil {
 		panic("steps: " + err.Error())
 	}
 	return b.Bytes()

@@ -210,7 +210,8 @@ func (s sysctl) Files(f provision.Facts) []provision.File {
 		}
 		file = append(file, x)
 	}
-	out := []provision.File{{Path: sysctlFile, Content: defined(sysctlTemplates, "sysctl", file)}}
+	files := parsed(sysctlTemplates)
+	out := []provision.File{{Path: sysctlFile, Content: files.render("sysctl", file)}}
 	var modules []string
 	for _, m := range kernelModules {
 		if f.Get("module", m) != "" {
@@ -218,7 +219,7 @@ func (s sysctl) Files(f provision.Facts) []provision.File {
 		}
 	}
 	if len(modules) > 0 {
-		out = append(out, provision.File{Path: modulesFile, Content: defined(sysctlTemplates, "modules", modules)})
+		out = append(out, provision.File{Path: modulesFile, Content: files.render("modules", modules)})
 	}
 	return out
 }
