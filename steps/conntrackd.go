@@ -2,6 +2,7 @@ package steps
 
 import (
 	_ "embed"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -154,6 +155,9 @@ func (s conntrackd) dropIn(f provision.Facts) []byte {
 		// What StartupResync does since 1.4.5.
 		b.WriteString("ExecStartPost=-/bin/sh -c 'for i in 1 2 3 4 5; do conntrackd -n && break; sleep 1; done'\n")
 	}
+	// The other way round nobody asks: what the kernel of an active node came to know
+	// while nobody told of it, the peer would never hear.
+	fmt.Fprintf(&b, "ExecStartPost=-/bin/sh -c 'ip -4 -o addr show | grep -qF \" %s/\" || exit 0; for i in 1 2 3 4 5 6 7 8 9 10; do conntrackd -B && break; sleep 0.2; done'\n", s.pair.Outside.VIP)
 	b.WriteString(service)
 	return []byte(b.String())
 }

@@ -37,23 +37,17 @@ func (services) Name() string { return "services" }
 
 func (s services) daemons(f provision.Facts) []daemon {
 	return []daemon{
-		{unit: "conntrackd.service", loaded: conntrackd(s).loaded(f), started: conntrackd(s).started(f), after: s.afterConntrackd(f)},
+		{unit: "conntrackd.service", loaded: conntrackd(s).loaded(f), started: conntrackd(s).started(f), after: afterConntrackd},
 		{unit: "haproxy.service", loaded: haproxy(s).loaded(f), started: haproxy(s).started(f), reload: true, proof: haproxyProof()},
 		{unit: "keepalived.service", loaded: keepalived(s).loaded(f), started: keepalived(s).started(f), reload: true, held: !tracksFiles(f)},
 	}
 }
 
 // afterConntrackd waits for the daemon (Enterprise Linux's unit is of
-// Type=simple: started means forked) and fills the caches that a restart
-// emptied: ours from the peer, and the peer's from ours if we are active.
-func (s services) afterConntrackd(f provision.Facts) string {
-	script := "n=0\nwhile [ $n -lt 50 ] && ! conntrackd -s >/dev/null 2>&1; do\n\tsleep 0.1\n\tn=$((n + 1))\ndone\n" +
-		"conntrackd -n >/dev/null 2>&1 || true\n"
-	if serves(s.pair, f) {
-		script += "conntrackd -B >/dev/null 2>&1 || true\n"
-	}
-	return script
-}
+// Type=simple: started means forked) and fills the cache that a restart emptied from
+// the peer. That of the peer is filled by the unit.
+const afterConntrackd = "n=0\nwhile [ $n -lt 50 ] && ! conntrackd -s >/dev/null 2>&1; do\n\tsleep 0.1\n\tn=$((n + 1))\ndone\n" +
+	"conntrackd -n >/dev/null 2>&1 || true\n"
 
 // haproxyProof waits until another worker answers than before: a reload that
 // cannot take a port leaves the old one, and nobody but the journal is told.
