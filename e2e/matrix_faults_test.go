@@ -35,10 +35,9 @@ func (m *matrix) faults() []singleFault {
 	}
 	const blip = 200 * time.Millisecond
 	cable := max(outsideSkew+3*m.pair.VRRP.OutsideAdvertInterval, skew) + blip
-	const gateway = 3 * time.Second
-	killed := time.Second
+	gateway, killed := 3*time.Second, time.Second
 	if m.pair.VRRP.Profile == "vm" { // for slow hosts, whose timers allow more
-		killed = takeover + blip
+		gateway, killed = 6*time.Second, takeover+blip
 	}
 	onActive := func(m *matrix) []string { return []string{m.active} }
 	onStandby := func(m *matrix) []string { return []string{m.standby} }
@@ -57,7 +56,7 @@ func (m *matrix) faults() []singleFault {
 		{name: "sync cable, both", strike: cables(onBoth, sync), lasts: 4 * time.Second, unnoticed: true, names: "sync network"},
 		{name: "sync network silent", often: true, strike: silent(onBoth, sync), lasts: 5 * time.Second, unnoticed: true, names: "sync network"},
 		{name: "sync network, half its packets lost", strike: (*matrix).lossy, lasts: 8 * time.Second, unnoticed: true, names: "sync network"},
-		{name: "outside path silent, active", often: true, strike: silent(onActive, out), lasts: 5 * time.Second, none: skew + blip, moves: go1, outage: gateway + time.Second, names: "reach"},
+		{name: "outside path silent, active", often: true, strike: silent(onActive, out), lasts: gateway + 2*time.Second, none: skew + blip, moves: go1, outage: gateway + time.Second, names: "reach"},
 		{name: "outside path silent, standby", strike: silent(onStandby, out), lasts: 4 * time.Second, unnoticed: true, names: "reach"},
 		{name: "outside switch dead", strike: cables(onBoth, out), lasts: 4 * time.Second, empty: true, after: takeover + blip, moves: either},
 		{name: "outside switch silent", strike: silent(onBoth, out), lasts: 5 * time.Second, names: "reach"},

@@ -145,7 +145,7 @@ func vrrpBlock() blockType {
 			{name: "password", kind: kindSecret, def: "none", doc: "Version 2 only: 1 to 8 letters and digits. It goes over the wire in clear."},
 			{name: "advert_interval", kind: kindDuration, def: "\"300ms\"; vm or version 2 \"1s\"", doc: "Between adverts on the sync interface. Version 3: 10ms to 40.95s; version 2: 1s to 255s."},
 			{name: "outside_advert_interval", kind: kindDuration, def: "\"100ms\"; vm \"300ms\"; version 2 \"1s\"", doc: "The same on the outside interface, where outside is a heartbeat."},
-			{name: "profile", def: "none", oneOf: []string{"vm"}, doc: "\"vm\" is for virtual machines, which stall: slower adverts, 6 s instead of 2 for alive.sh, and a watchdog of 10 s instead of 4."},
+			{name: "profile", def: "none", oneOf: []string{"vm"}, doc: "\"vm\" is for virtual machines, which stall: slower adverts, scripts that wait three times as long, and a watchdog of 10 s instead of 4."},
 			{name: "first_router_id", kind: kindNumber, def: "1", doc: "VRRP router id of GW (HB has the next) or GWEXT. Two pairs on one network need different ones."},
 		},
 	}

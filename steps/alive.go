@@ -84,12 +84,24 @@ func (s keepalived) scripts(f provision.Facts) []script {
 	if !s.watched() {
 		return nil
 	}
-	alive := 2
+	alive, serves := 2, 12
 	if s.pair.VRRP.Profile == "vm" {
-		alive = 6 // a host that stalls is no fault; what the rules lack is seen at once all the same
+		alive, serves = 6, 20 // what the rules lack is seen at once all the same
 	}
 	// A gateway that answers now and then must not draw the VIPs to and fro.
-	return []script{{"alive", aliveScript(f), alive, 1}, {"serves", servesScript(f), 12, 5}}
+	return []script{{"alive", aliveScript(f), alive, 1}, {"serves", servesScript(f), serves, 5}}
+}
+
+// waits are how long serves.sh waits, in seconds: for one ping, for several, for HAProxy,
+// and for the peer. All of them together stay below the script's timeout.
+type waits struct{ Ping, Pings, Reply, Peer string }
+
+// waits of a host that stalls are longer: that is no fault.
+func (s keepalived) waits() waits {
+	if s.pair.VRRP.Profile == "vm" {
+		return waits{"1.5", "3", "3", "3"}
+	}
+	return waits{"0.5", "0.9", "1", "2"}
 }
 
 // aliveFiles are the scripts and the units that answer the peer.
@@ -102,7 +114,8 @@ func (s keepalived) aliveFiles(f provision.Facts) []provision.File {
 		Gateway, Peer  netip.Addr
 		Port, StatPort int
 		Balances       bool
-	}{provision.RunDir, s.pair.Outside.Gateway, s.pair.Peer(s.node.Name).Sync, peerPort, statPort, len(s.pair.Services) > 0})
+		Waits          waits
+	}{provision.RunDir, s.pair.Outside.Gateway, s.pair.Peer(s.node.Name).Sync, peerPort, statPort, len(s.pair.Services) > 0, s.waits()})
 	return []provision.File{
 		{Path: aliveScript(f), Content: render(aliveTemplate, struct{ Watchdog bool }{hasWatchdog(f)}), Mode: 0o755},
 		{Path: servesScript(f), Content: serves, Mode: 0o755},

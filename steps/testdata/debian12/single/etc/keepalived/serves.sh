@@ -14,7 +14,7 @@ gateway=192.168.1.254
 # One ping, as long as it is answered.
 sees() { timeout 0.5 ping -n -q -c 1 $gateway >/dev/null 2>&1; }
 
-# Five pings: one answer is enough.
+# Some pings: one answer is enough.
 sees_at_last() { timeout --preserve-status -s INT 0.9 ping -n -q -i 0.2 $gateway >/dev/null 2>&1; }
 
 # A process that is stopped still completes handshakes: only a reply counts.
