@@ -69,7 +69,7 @@ func (m *matrix) faults() []singleFault {
 		{name: "keepalived stopped by a signal, both", strike: signal(onActive, "STOP", "$(pgrep -x keepalived)"), lasts: watchdog + 4*time.Second, none: time.Second, two: watchdog, moves: either},
 		{name: "keepalived stopped by a signal, standby", strike: signal(onStandby, "STOP", "$(pgrep -x keepalived)"), lasts: watchdog + 2*time.Second, unnoticed: true},
 		{name: "haproxy killed", often: true, strike: signal(onActive, "KILL", "$(pgrep -x haproxy)"), lasts: 3 * time.Second, none: skew + blip, moves: either, outage: watchdog},
-		{name: "haproxy stopped by a signal", strike: signal(onActive, "STOP", "$(pgrep -x haproxy)"), lasts: 6 * time.Second, none: skew + blip, moves: either, outage: watchdog},
+		{name: "haproxy stopped by a signal", strike: signal(onActive, "STOP", "$(pgrep -x haproxy)"), lasts: watchdog + 2*time.Second, none: skew + blip, moves: either, outage: watchdog},
 		{name: "conntrackd killed", strike: signal(onActive, "KILL", "$(pgrep -x conntrackd)"), lasts: 3 * time.Second, unnoticed: true},
 		{name: "conntrackd stopped by a signal", strike: signalled(onActive, "STOP", "CONT", "$(pgrep -x conntrackd)"), lasts: 4 * time.Second, unnoticed: true, names: "daemons answer"},
 		{name: "keepalived reloaded with a broken file", strike: (*matrix).brokenReload, lasts: 3 * time.Second, unnoticed: true, names: "files"},
