@@ -335,8 +335,7 @@ func (r *rig) interrupted(at provision.EventKind, signals []syscall.Signal) (std
 				if err := cmd.Process.Signal(s); err != nil {
 					r.t.Fatal(err)
 				}
-				// Two of the same that come at once are one to the kernel.
-				time.Sleep(20 * time.Millisecond)
+				time.Sleep(20 * time.Millisecond) // two of the same that come at once are one to the kernel
 			}
 		}
 	}

@@ -73,13 +73,13 @@ func (l *line) carry(client net.Conn, node, addr string) {
 	l.mu.Lock()
 	connect := t.answered + 1
 	l.mu.Unlock()
-	time.Sleep(l.delay)
+	time.Sleep(l.delay) // the line is as long as that, there
 	server, err := l.r.lab.Dial(l.r.t.Context(), "admin", "tcp", addr)
 	if err != nil {
 		return
 	}
 	defer server.Close()
-	time.Sleep(l.delay)
+	time.Sleep(l.delay) // and back
 	l.deeper(&t.answered, connect)
 
 	var both sync.WaitGroup

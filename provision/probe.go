@@ -41,6 +41,11 @@ func join(mark string, probes []namedProbe, once map[string]string) joined {
 	var b strings.Builder
 	section := func(name string) { fmt.Fprintf(&b, "printf '\\n%s%s\\n'\n", j.mark, name) }
 	b.WriteString(scriptHead + "exec 2>/dev/null </dev/null\n")
+	for _, p := range probes {
+		if p.Wait != "" {
+			b.WriteString("(\n" + strings.TrimRight(p.Wait, "\n") + "\n) >/dev/null\n")
+		}
+	}
 	section("manifest")
 	b.WriteString(manifestScript)
 	section("stat")

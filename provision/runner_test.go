@@ -336,7 +336,12 @@ type watcher struct {
 }
 
 func (w watcher) VerifyProbe() Probe {
-	return Probe{Script: "echo x", Parse: func(string, Facts) error { return nil }}
+	return Probe{Wait: "echo waited >>/etc/waited; echo said", Script: "echo x", Parse: func(out string, _ Facts) error {
+		if out != "x\n" {
+			return fmt.Errorf("it said %q", out)
+		}
+		return nil
+	}}
 }
 func (w watcher) Settle() time.Duration { return 5 * time.Second }
 func (w watcher) Verify(map[string]Facts) []Check {
@@ -346,18 +351,26 @@ func (w watcher) Verify(map[string]Facts) []Check {
 
 func TestVerifyWaitsUntilAllIsWell(t *testing.T) {
 	looks := 0
-	r := runner(map[string]*machine{"fw01": newMachine(t)}, func(string) []Step { return []Step{watcher{web{name: "w"}, &looks}} }, nil)
+	m := newMachine(t)
+	r := runner(map[string]*machine{"fw01": m}, func(string) []Step { return []Step{watcher{web{name: "w"}, &looks}} }, nil)
 	h, err := r.Verify(context.Background())
 	if err != nil || h.State != Healthy || looks != 3 {
 		t.Errorf("%v, %v after %d looks", h, err, looks)
+	}
+	if got := m.read(t, "/etc/waited"); got != strings.Repeat("waited\n", looks) {
+		t.Errorf("before %d looks it has waited: %q", looks, got)
 	}
 	looks = -1000
 	if h, _ = r.Verify(context.Background()); h.State != Down {
 		t.Errorf("state is %s after the deadline", h.State)
 	}
+	m.write(t, "/etc/waited", "")
 	looks, r.Once = -1000, true
 	if h, _ = r.Verify(context.Background()); h.State != Down || looks != -999 {
 		t.Errorf("state is %s after %d looks instead of one", h.State, looks+1000)
+	}
+	if got := m.read(t, "/etc/waited"); got != "" {
+		t.Errorf("what is to be judged first was waited for: %q", got)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

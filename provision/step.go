@@ -29,6 +29,10 @@ type Probe struct {
 	Files []string
 	// Units are asked of systemctl show; see Facts.
 	Units []string
+	// Wait is a POSIX sh fragment that runs in a shell of its own before anything is
+	// looked at, and ends, within seconds, when there is something to see. What it
+	// prints goes nowhere. A look that is to judge what it sees first leaves it out.
+	Wait string
 	// Script is a POSIX sh fragment without set -e, the body of a shell function:
 	// return ends it. It changes neither the folder nor IFS, and sets the variables
 	// that it reads: all of a node's run in one shell. Its standard output goes to

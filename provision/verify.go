@@ -85,6 +85,9 @@ func (r *Runner) settle() time.Duration {
 
 // look runs every Verifier's probe on all nodes and lets each judge once.
 func (r *Runner) look(ctx context.Context) Health {
+	if len(r.Nodes) == 0 {
+		return Health{State: Healthy}
+	}
 	facts := make([]Facts, len(r.Nodes))
 	errs := make([]error, len(r.Nodes))
 	// First all are connected: what one node does, another may have to see.
@@ -100,7 +103,11 @@ func (r *Runner) look(ctx context.Context) Health {
 		var ps []namedProbe
 		for _, s := range n.Steps {
 			if v, ok := s.(Verifier); ok {
-				ps = append(ps, namedProbe{s.Name(), v.VerifyProbe()})
+				p := v.VerifyProbe()
+				if r.Once {
+					p.Wait = ""
+				}
+				ps = append(ps, namedProbe{s.Name(), p})
 			}
 		}
 		from := r.Now()
@@ -123,9 +130,6 @@ func (r *Runner) look(ctx context.Context) Health {
 				Why: "that part of it is neither as it was nor as the inventory says, until an apply or somebody mends it"})
 		}
 	}
-	if len(r.Nodes) == 0 {
-		return Health{State: Healthy}
-	}
 	for _, s := range r.Nodes[0].Steps {
 		if v, ok := s.(Verifier); ok {
 			checks = append(checks, v.Verify(byName)...)
@@ -141,9 +145,6 @@ func (r *Runner) look(ctx context.Context) Health {
 // lookLocally looks from here while the nodes are asked, and sends what it saw.
 func (r *Runner) lookLocally(ctx context.Context) <-chan []Check {
 	seen := make(chan []Check, 1)
-	if len(r.Nodes) == 0 {
-		return seen
-	}
 	go func() {
 		var out []Check
 		for _, s := range r.Nodes[0].Steps {

@@ -74,7 +74,11 @@ func debian(f provision.Facts) bool { return f.Get("os", "packages") == "apt" }
 // of the files that say how it is started, so that a restart or reload that is
 // owed is seen from the node alone. Only root may read it: what a secret is can be
 // guessed from the hash of the file that it is in.
-func loadedLines(unit string, reload bool, conf string, start ...string) string {
+func loadedLines(unit string, reload bool, conf, dropIn string, options ...provision.File) string {
+	start := []string{dropIn}
+	for _, o := range options {
+		start = append(start, o.Path)
+	}
 	record := func(to string, files ...string) string {
 		return "cat " + strings.Join(files, " ") + " | sha256sum >" + provision.LoadedDir + "/" + to
 	}
@@ -84,6 +88,25 @@ func loadedLines(unit string, reload bool, conf string, start ...string) string 
 		lines += "ExecReload=" + sh + record(unit, conf) + "'\n"
 	}
 	return lines
+}
+
+// startedHash is the hash that a unit records of how it is started: by its drop-in,
+// and by its options file if it needs one.
+func startedHash(dropIn []byte, options []provision.File) string {
+	for _, o := range options {
+		dropIn = append(dropIn, o.Content...)
+	}
+	return provision.LoadedHash(dropIn)
+}
+
+// optionsFile is the options file that a daemon's package has beside its unit, which
+// gives it options under the name that the family has for them.
+func optionsFile(f provision.Facts, daemon, debians, others, options string) []provision.File {
+	path, name := "/etc/sysconfig/"+daemon, others
+	if debian(f) {
+		path, name = "/etc/default/"+daemon, debians
+	}
+	return []provision.File{{Path: path, Content: []byte("# Managed by fwprov.\n" + name + "=\"" + options + "\"\n")}}
 }
 
 // startRecord is where it is recorded how a unit was started, named after the

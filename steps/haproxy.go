@@ -46,15 +46,10 @@ func (s haproxy) Files(f provision.Facts) []provision.File {
 	if len(s.pair.Services) == 0 {
 		return nil
 	}
-	out := []provision.File{
+	return append([]provision.File{
 		{Path: haproxyConf, Content: s.config(f), Mask: maskHAProxy},
 		{Path: haproxyDropIn, Content: s.dropIn(f)},
-	}
-	if !hasLocalPeer(f) {
-		path, _ := haproxyOptions(f)
-		out = append(out, provision.File{Path: path, Content: s.options(f)})
-	}
-	return out
+	}, s.options(f)...)
 }
 
 // maskHAProxy masks the passwords of a configuration that somebody else wrote.
@@ -74,18 +69,14 @@ func (s haproxy) loaded(f provision.Facts) string {
 }
 
 // started is the hash of what says how the daemon is started.
-func (s haproxy) started(f provision.Facts) string {
-	start := s.dropIn(f)
-	if !hasLocalPeer(f) {
-		start = append(start, s.options(f)...)
-	}
-	return provision.LoadedHash(start)
-}
+func (s haproxy) started(f provision.Facts) string { return startedHash(s.dropIn(f), s.options(f)) }
 
-// options is the content of the options file.
-func (s haproxy) options(f provision.Facts) []byte {
-	_, name := haproxyOptions(f)
-	return []byte(fmt.Sprintf("# Managed by fwprov.\n%s=\"-L %s\"\n", name, s.pair.FQDN(s.node)))
+// options is the options file, where it is needed.
+func (s haproxy) options(f provision.Facts) []provision.File {
+	if hasLocalPeer(f) {
+		return nil
+	}
+	return optionsFile(f, "haproxy", "EXTRAOPTS", "OPTIONS", "-L "+s.pair.FQDN(s.node))
 }
 
 // hasLocalPeer: a node finds itself among the peers by its hostname, or by what
@@ -97,14 +88,6 @@ func hasLocalPeer(f provision.Facts) bool {
 // countsFiles: as many connections as the limit of open files has room for,
 // without being told. Earlier versions take 2000.
 func countsFiles(f provision.Facts) bool { return versionAtLeast(f.Get("version", "haproxy"), "2.0") }
-
-// haproxyOptions are the unit's options file and the variable in it.
-func haproxyOptions(f provision.Facts) (path, name string) {
-	if debian(f) {
-		return "/etc/default/haproxy", "EXTRAOPTS"
-	}
-	return "/etc/sysconfig/haproxy", "OPTIONS"
-}
 
 type haproxyPeer struct {
 	Name    string
@@ -212,12 +195,7 @@ func (s haproxy) dropIn(f provision.Facts) []byte {
 	var b strings.Builder
 	unit, service := restartForever(f)
 	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=network-online.target " + divertUnit + "\n" + unit)
-	start := []string{haproxyDropIn}
-	if !hasLocalPeer(f) {
-		path, _ := haproxyOptions(f)
-		start = append(start, path)
-	}
-	b.WriteString("\n[Service]\n" + loadedLines("haproxy.service", true, haproxyConf, start...) + service)
+	b.WriteString("\n[Service]\n" + loadedLines("haproxy.service", true, haproxyConf, haproxyDropIn, s.options(f)...) + service)
 	if countsFiles(f) {
 		b.WriteString("LimitNOFILE=65536\n")
 	}

@@ -203,8 +203,15 @@ func unitKeys(unit string) (active, enabled string) {
 	return provision.Key("unit", unit, "ActiveState"), provision.Key("unit", unit, "UnitFileState")
 }
 
-// enable is how a unit is enabled, without a daemon-reload for each.
-const enable = "systemctl --no-reload enable "
+// enable is the script that enables a unit in that state, without a daemon-reload for
+// each: its change says so.
+func enable(unit, state string) string {
+	script := "systemctl --no-reload enable " + unit + "\n"
+	if strings.HasPrefix(state, "masked") {
+		script = "systemctl unmask " + unit + "\nsystemctl unmask --runtime " + unit + "\n" + script
+	}
+	return script
+}
 
 // planUnit wants a unit enabled and active; start is how it is started.
 func planUnit(f provision.Facts, unit, start string) (provision.Change, bool) {
@@ -217,11 +224,7 @@ func planUnit(f provision.Facts, unit, start string) (provision.Change, bool) {
 	var why []string
 	if f[enabled] != "enabled" {
 		why = append(why, "enable: starts at boot")
-		if strings.HasPrefix(f[enabled], "masked") {
-			c.Script = "systemctl unmask " + unit + "\nsystemctl unmask --runtime " + unit + "\n"
-		}
-		c.Script += enable + unit + "\n"
-		c.Enables = true
+		c.Script, c.Enables = enable(unit, f[enabled]), true
 	}
 	if f[active] != "active" {
 		why = append(why, "start: "+state(f[active]))

@@ -50,12 +50,7 @@ func (s keepalived) Files(f provision.Facts) []provision.File {
 	if !s.pair.VRRP.Password.IsZero() {
 		conf.Shown = s.config(f, s.pair.VRRP.Password.String())
 	}
-	out := []provision.File{conf, {Path: keepalivedDropIn, Content: s.dropIn(f)}}
-	if s.watched() {
-		path, _ := keepalivedOptions(f)
-		out = append(out, provision.File{Path: path, Content: s.options(f)})
-	}
-	return append(out, s.aliveFiles(f)...)
+	return slices.Concat([]provision.File{conf, {Path: keepalivedDropIn, Content: s.dropIn(f)}}, s.options(f), s.aliveFiles(f))
 }
 
 // loaded is the hash of the configuration that the daemon has to have loaded.
@@ -65,28 +60,18 @@ func (s keepalived) loaded(f provision.Facts) string {
 
 // started is the hash of what says how the daemon is started.
 func (s keepalived) started(f provision.Facts) string {
-	start := s.dropIn(f)
-	if s.watched() {
-		start = append(start, s.options(f)...)
-	}
-	return provision.LoadedHash(start)
+	return startedHash(s.dropIn(f), s.options(f))
 }
 
-// options is the content of the unit's options file. A VRRP child that was killed
-// leaves its VIPs, and the next one takes them away at once, while the peer still
-// waits for three adverts and the skew: all of 1.08 s without a holder. systemd
+// options is the options file of a keepalived that is looked after. A VRRP child that
+// was killed leaves its VIPs, and the next one takes them away at once, while the peer
+// still waits for three adverts and the skew: all of 1.08 s without a holder. systemd
 // takes a quarter of a second longer to start the whole again (2.2.7).
-func (s keepalived) options(f provision.Facts) []byte {
-	_, name := keepalivedOptions(f)
-	return []byte("# Managed by fwprov.\n" + name + "=\"--log-detail --dont-respawn\"\n")
-}
-
-// keepalivedOptions are the unit's options file and the variable in it.
-func keepalivedOptions(f provision.Facts) (path, name string) {
-	if debian(f) {
-		return "/etc/default/keepalived", "DAEMON_ARGS"
+func (s keepalived) options(f provision.Facts) []provision.File {
+	if !s.watched() {
+		return nil
 	}
-	return "/etc/sysconfig/keepalived", "KEEPALIVED_OPTIONS"
+	return optionsFile(f, "keepalived", "DAEMON_ARGS", "KEEPALIVED_OPTIONS", "--log-detail --dont-respawn")
 }
 
 // maskPasswords masks the passwords of a configuration, whoever wrote it, and
@@ -262,13 +247,8 @@ func (s keepalived) dropIn(f provision.Facts) []byte {
 	after = append(after, divertUnit, "conntrackd.service", "haproxy.service")
 	var b strings.Builder
 	unit, service := restartForever(f)
-	start := []string{keepalivedDropIn}
-	if s.watched() {
-		path, _ := keepalivedOptions(f)
-		start = append(start, path)
-	}
 	b.WriteString("# Managed by fwprov.\n[Unit]\nWants=network-online.target\nAfter=" + strings.Join(after, " ") + "\n" + drainConditions(f) + unit)
-	b.WriteString("\n[Service]\n" + refuseOpen + loadedLines("keepalived.service", true, keepalivedConf, start...) + service + "KillMode=mixed\n" + s.scriptsLine() + s.watchdogLines(f))
+	b.WriteString("\n[Service]\n" + refuseOpen + loadedLines("keepalived.service", true, keepalivedConf, keepalivedDropIn, s.options(f)...) + service + "KillMode=mixed\n" + s.scriptsLine() + s.watchdogLines(f))
 	return []byte(b.String())
 }
 

@@ -51,7 +51,7 @@ listen stats
 // What a unit records of a configuration with a secret is for root alone.
 func TestRecordOfAHashIsPrivate(t *testing.T) {
 	for _, reload := range []bool{false, true} {
-		for line := range strings.Lines(loadedLines("x.service", reload, "/etc/x")) {
+		for line := range strings.Lines(loadedLines("x.service", reload, "/etc/x", "/etc/x.d")) {
 			if !strings.Contains(line, "'umask 077; mkdir") {
 				t.Errorf("%s", line)
 			}

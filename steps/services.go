@@ -2,7 +2,6 @@ package steps
 
 import (
 	"fmt"
-	"strings"
 
 	"fwprov/inventories"
 	"fwprov/provision"
@@ -108,12 +107,8 @@ func (d daemon) plan(f provision.Facts) []provision.Change {
 	drained := f.Get("drain", "operator") != "" && d.held
 	var out []provision.Change
 	if f[enabled] != "enabled" {
-		script := enable + d.unit + "\n"
-		if strings.HasPrefix(f[enabled], "masked") {
-			script = "systemctl unmask " + d.unit + "\nsystemctl unmask --runtime " + d.unit + "\n" + script
-		}
 		out = append(out, provision.Change{Target: d.unit, Action: provision.Run, Why: "enable: starts at boot",
-			From: f.Select(enabled), Makes: provision.Facts{enabled: "enabled"}, Script: script, Enables: true})
+			From: f.Select(enabled), Makes: provision.Facts{enabled: "enabled"}, Script: enable(d.unit, f[enabled]), Enables: true})
 	}
 	c := provision.Change{Target: d.unit, Action: provision.Run, From: f.Select(active, loaded, started),
 		Makes: provision.Facts{active: "active", loaded: d.loaded, started: d.started}}

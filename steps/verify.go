@@ -69,6 +69,7 @@ func (v verify) VerifyProbe() provision.Probe {
 	looks = append(append(looks, v.liveLook()), v.lateLooks()...)
 	rules := iptables{v.pair, v.pair.Nodes[0]}.Probe()
 	probe := joined(looks, append(rules.Files, conntrackdConf, haproxyConf, keepalivedConf))
+	probe.Wait = v.settleScript()
 	probe.Units = append(append(probe.Units, rules.Units...), firewalldUnit, nftablesUnit, peerSocket)
 	return probe
 }

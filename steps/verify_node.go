@@ -17,7 +17,7 @@ import (
 // nodeLooks come before the live look.
 func (v verify) nodeLooks() []look {
 	return []look{
-		{"(\n" + v.settleScript() + ")\n" + clockScript, parseClock("first")},
+		{clockScript, parseClock("first")},
 		{stoppedScript, never(parseStopped)},
 		{othersScript, never(parseOthers)},
 		{roomScript, never(parseRoom)},

@@ -142,6 +142,7 @@ func TestLooksArePOSIX(t *testing.T) {
 		v := verify{p}
 		for name, probe := range map[string]provision.Probe{"verify": v.VerifyProbe(), "ready": v.ReadyProbe(), "status": StatusProbe(p)} {
 			posix(t, name, probe.Script)
+			posix(t, name+" waits", probe.Wait)
 		}
 	}
 }

@@ -249,13 +249,13 @@ func TestUnreachablePairsOverlap(t *testing.T) {
 				gone := unreachable && slices.Index(f.pairs, p)%50 == 7 // 20 of them
 				_, err := p.place.waiting(func() (net.Conn, error) {
 					if gone {
-						time.Sleep(timeout)
+						time.Sleep(timeout) // of the bubble's clock: a connect that times out
 						return nil, errors.New("no answer")
 					}
 					return nil, nil
 				})
 				if err == nil {
-					time.Sleep(work)
+					time.Sleep(work) // of the bubble's clock
 				}
 				return simulated{err != nil}
 			}, func(*pair, simulated) {})
@@ -281,19 +281,23 @@ func TestUnreachablePairsOverlap(t *testing.T) {
 // A pair that is about to be changed has a place of its own again: no more pairs are
 // changed at once than was asked for.
 func TestPlaceIsKept(t *testing.T) {
+	connect := func() (net.Conn, error) {
+		time.Sleep(time.Second) // of the bubble's clock
+		return nil, nil
+	}
 	synctest.Test(t, func(t *testing.T) {
 		f := testFleet(20, options{parallel: 2})
 		var now, most atomic.Int32
 		sideBySide(t.Context(), f, f.pairs, true, func(ctx context.Context, p *pair) simulated {
-			_, _ = p.place.waiting(func() (net.Conn, error) { time.Sleep(time.Second); return nil, nil })
+			_, _ = p.place.waiting(connect)
 			if !p.place.keep(ctx) {
 				t.Error("no place")
 			}
-			_, _ = p.place.waiting(func() (net.Conn, error) { time.Sleep(time.Second); return nil, nil })
+			_, _ = p.place.waiting(connect)
 			n := now.Add(1)
 			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 			}
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // of the bubble's clock: others would come meanwhile
 			now.Add(-1)
 			return simulated{}
 		}, func(*pair, simulated) {})
@@ -315,7 +319,7 @@ func TestSideBySide(t *testing.T) {
 			i := slices.Index(f.pairs, p)
 			begun++
 			mu.Unlock()
-			time.Sleep(time.Duration(40-i) * time.Second)
+			time.Sleep(time.Duration(40-i) * time.Second) // of the bubble's clock: the first are the last to end
 			return simulated{i%5 == 4}
 		}, func(p *pair, _ simulated) { told = append(told, p.label) })
 		if begun+len(left) != 40 || len(left) == 0 || left[0] != f.pairs[begun] {
