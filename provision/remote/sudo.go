@@ -16,9 +16,9 @@ import (
 // that evaluates what comes on standard input. Without a password a shell of the
 // login user, which has the script as its arguments, pipes it there: that costs
 // no round trip. A password comes before the script on the standard input of the
-// session, and sudo gets it from an askpass program that is nothing but cat,
-// from a pipe that ends behind it. sudo -S would read on in the script for a
-// second and a third guess, and lock the account.
+// session and is read before sudo is called, which gets it from an askpass program
+// that is nothing but cat, from a pipe that ends behind it. sudo -S would read on in
+// the script for a second and a third guess, and lock the account.
 
 // Password is what sudo wants, the same on all nodes of a run. It is never
 // printed. A node that has refused it is not bothered with it again.
@@ -178,10 +178,13 @@ func sudoLine(script string, hasStdin bool) (line, stdin string) {
 }
 
 // passwordLine is the same with a password, which comes in a block before the
-// script. That sh does not become sudo by its last command, whose pipes cat could
-// not open then, is what the exit is for.
+// script. All of the block is read before sudo runs: one that wants no password would
+// run what is left of it as the script. It stays in a variable of the shell, which is
+// not exported, and printf is the shell's own: no process has it as an argument. That sh
+// does not become sudo by its last command, whose pipes cat could not open then, is what
+// the exit is for.
 func passwordLine(script string) string {
-	return "exec sh -c " + Quote("exec 4<&0; head -c "+strconv.Itoa(passwordBlock)+" | exec sh -c "+Quote(
+	return "exec sh -c " + Quote("unset p; p=$(head -c "+strconv.Itoa(passwordBlock)+"); exec 4<&0; printf '%s\\n' \"$p\" | exec sh -c "+Quote(
 		"exec 3<&0 <&4 4<&-; env LC_ALL=C SUDO_ASKPASS=/bin/cat sudo -A -p /proc/$$/fd/3 -- sh -c "+Quote(streamed(script))+"; exit $?"))
 }
 

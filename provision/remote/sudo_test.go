@@ -131,6 +131,30 @@ func TestSudo(t *testing.T) {
 	}
 }
 
+// A sudo that wants no password does not wait for it: however long it takes to come, it
+// is not taken for the script.
+func TestPasswordThatIsNotWanted(t *testing.T) {
+	dir := sudoers(t, "")
+	head, err := exec.LookPath("head")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "head"), fmt.Sprintf("#!/bin/sh\n[ $2 != %d ] || sleep 0.3\nexec %s \"$@\"\n", passwordBlock, head))
+	if err := os.Chmod(filepath.Join(dir, "head"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text := "echo sesame"
+	line, stdin, err := (&Client{sudo: true}).invocation(Command{Script: "cat\necho end"}, &text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/bin/sh", "-c", line)
+	cmd.Stdin = stdin
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "end\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
 // A script whose end does not arrive is not begun.
 func TestCutScript(t *testing.T) {
 	script := "cat <<'X'\na { b\nX\nif :; then\n\techo begun\nfi\nf() {\n\techo begun\n}\nf\necho begun"
